@@ -1,1 +1,33 @@
-//! config
+//! config: from the custom resources as stored to the configuration that is in force.
+//!
+//! ```text
+//!                     +-------------------------------------------------------+
+//!  Resources -------->| address_pools -> pools -> l2_advertisements           |----> Config   (only valid values)
+//!  (any order)        | bfd -> peers             bgp_advertisements           |
+//!                     | communities              cross_checks                 |----> findings (every error at once)
+//!                     +-------------------------------------------------------+
+//! ```
+//!
+//! One function serves webhook, controller, speaker, operator and offline linter, so a configuration is judged the same
+//! everywhere. It never fails: an object with an error disables itself and nothing else, and every error is reported.
+//! The crate is pure: no clock, no environment, no sockets. Texts are MetalLB's, because users and their tests grep for
+//! them; what we add comes after them ([`Finding::detail`]).
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod compile;
+pub mod duration;
+pub mod family;
+pub mod finding;
+pub mod model;
+pub mod range;
+pub mod resources;
+pub mod selector;
+
+mod quote;
+
+pub use compile::compile;
+pub use family::Family;
+pub use finding::{Class, Compiled, Finding, Kind, ObjectId};
+pub use model::*;
+pub use resources::{Backend, NamespaceLabels, NodeLabels, Resources, SecretFacts};

@@ -7,9 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use crate::family::Family;
+use crate::range::Addresses;
 use crate::selector::Selector;
 
 /// Everything that is in force. Equal configurations compare equal, so a consumer can skip reloads.
@@ -42,7 +45,7 @@ impl From<&str> for PoolName {
 /// One address pool with the advertisements that select it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pool {
-    /// The address entries in declared order (metallb.md 3.6: addresses are handed out in this order, lowest first).
+    /// The address entries in declared order (addresses are handed out in this order, lowest first).
     pub entries: Vec<PoolEntry>,
     /// Whether Services that name neither pool nor address may get an address of this pool.
     pub auto_assign: bool,
@@ -50,10 +53,10 @@ pub struct Pool {
     pub avoid_buggy_ips: bool,
     /// Restriction to namespaces or Services; its presence removes the pool from the pools free for all.
     pub service_allocation: Option<ServiceAllocation>,
-    /// L2 advertisements that select this pool.
-    pub l2_advertisements: Vec<L2Advertisement>,
-    /// BGP advertisements that select this pool.
-    pub bgp_advertisements: Vec<BgpAdvertisement>,
+    /// L2 advertisements that select this pool, by name. Shared between pools: one advertisement often selects them all.
+    pub l2_advertisements: Vec<Arc<L2Advertisement>>,
+    /// BGP advertisements that select this pool, by name.
+    pub bgp_advertisements: Vec<Arc<BgpAdvertisement>>,
 }
 
 /// One item of `spec.addresses`: the text as written and the CIDRs it stands for, ascending.
@@ -65,7 +68,7 @@ pub struct PoolEntry {
     pub cidrs: Vec<IpNet>,
 }
 
-/// Who may use a pool (metallb.md 3.4 C and "Compatibility").
+/// Who may use a pool (MetalLB behaviour of `spec.serviceAllocation`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceAllocation {
     /// Lower positive numbers win; 0 is the lowest priority.
@@ -89,7 +92,7 @@ pub struct L2Advertisement {
     pub interfaces: Option<BTreeSet<String>>,
     /// OR list over Service labels; empty means every Service.
     pub service_selectors: Vec<Selector>,
-    /// Preference score per eligible node; nodes with score 0 are absent (metallb.md 2.6).
+    /// Preference score per eligible node; nodes with score 0 are absent.
     pub preferences: BTreeMap<String, i64>,
 }
 
@@ -181,6 +184,16 @@ pub struct Peer {
     pub ebgp_multi_hop: bool,
     /// VRF the session lives in.
     pub vrf: Option<String>,
+    /// The AS number shown to this peer instead of `my_asn`.
+    pub local_asn: Option<u32>,
+    /// Seconds between connection attempts, 1 to 65535; `None` leaves the backend's default.
+    pub connect_time_seconds: Option<u32>,
+    /// BGP graceful restart (RFC 4724).
+    pub graceful_restart: bool,
+    /// Activate both address families on the session.
+    pub dual_stack_address_family: bool,
+    /// Announce only the family of the session's own address; deprecated, passed through to frr-k8s.
+    pub disable_mp: bool,
 }
 
 /// A BFD profile; absent values leave the backend's default.
@@ -202,4 +215,68 @@ pub struct BfdProfile {
     pub passive_mode: bool,
     /// Smallest TTL accepted from a multi-hop peer, 1 to 254.
     pub minimum_ttl: Option<u32>,
+}
+
+impl Pool {
+    /// Whether the pool holds an address that it may hand out; honours `avoid_buggy_ips`.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        if self.avoid_buggy_ips && is_buggy(address) {
+            return false;
+        }
+        self.cidrs().any(|cidr| cidr.contains(&address))
+    }
+
+    /// All CIDRs in declared order.
+    pub fn cidrs(&self) -> impl Iterator<Item = &IpNet> {
+        self.entries.iter().flat_map(|entry| &entry.cidrs)
+    }
+
+    /// The addresses of one family in the order they are handed out: entries as declared, lowest address first. Lazy.
+    pub fn addresses(&self, family: Family) -> impl Iterator<Item = IpAddr> + '_ {
+        self.cidrs()
+            .filter(move |cidr| Family::of_net(cidr) == family)
+            .flat_map(Addresses::of)
+            .filter(|address| !(self.avoid_buggy_ips && is_buggy(*address)))
+    }
+
+    /// How many addresses of one family the pool can hand out; at most `i64::MAX`, the largest number its status can show.
+    pub fn capacity(&self, family: Family) -> u64 {
+        let most = i64::MAX.unsigned_abs();
+        let cidrs = self.cidrs().filter(|cidr| Family::of_net(cidr) == family);
+        cidrs.fold(0, |sum: u64, cidr| sum.saturating_add(usable(cidr, self.avoid_buggy_ips)).min(most))
+    }
+}
+
+impl Config {
+    /// The pool that holds all of these addresses; `None` when there is none or no address is given. Pools never overlap.
+    pub fn pool_of(&self, addresses: &[IpAddr]) -> Option<&PoolName> {
+        if addresses.is_empty() {
+            return None;
+        }
+        let mut pools = self.pools.iter();
+        pools.find(|(_, pool)| addresses.iter().all(|address| pool.contains(*address))).map(|(name, _)| name)
+    }
+}
+
+/// IPv4 addresses ending in .0 or .255, which some old equipment takes for network or broadcast addresses.
+fn is_buggy(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => matches!(address.octets()[3], 0 | 255),
+        IpAddr::V6(_) => false,
+    }
+}
+
+/// Number of addresses of a CIDR, saturating, without the buggy ones if so wished.
+fn usable(cidr: &IpNet, avoid_buggy: bool) -> u64 {
+    let host_bits = Family::of_net(cidr).bits() - cidr.prefix_len();
+    let all = 1u64.checked_shl(host_bits.into()).unwrap_or(u64::MAX);
+    let buggy = match cidr {
+        IpNet::V4(net) if avoid_buggy && host_bits >= 8 => 2u64 << (24 - net.prefix_len()),
+        // Less than a /24: only its own first and last address can be buggy, and in a /32 they are the same one.
+        IpNet::V4(net) if avoid_buggy => {
+            u64::from(net.network().octets()[3] == 0) + u64::from(net.broadcast().octets()[3] == 255)
+        }
+        IpNet::V4(_) | IpNet::V6(_) => 0,
+    };
+    all - buggy
 }

@@ -1,0 +1,134 @@
+//! Address entries: from `192.0.2.0/24` or `192.0.2.1-192.0.2.9` to CIDRs.
+//!
+//! ```text
+//! "192.0.2.1-192.0.2.4"  -->  192.0.2.1/32  192.0.2.2/31  192.0.2.4/32     minimal, ascending
+//! ```
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv4Subnets, Ipv6Subnets};
+use thiserror::Error;
+
+use crate::quote::quoted;
+
+/// Why an entry of `spec.addresses` cannot be used, in MetalLB's words.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum RangeError {
+    /// No range, and no CIDR either (a bare address is not enough).
+    #[error("invalid CIDR {}", quoted(.0))]
+    Cidr(String),
+    /// The text before the dash is no address.
+    #[error("invalid IP range {}: invalid start IP {}", quoted(.range), quoted(.start))]
+    Start {
+        /// The whole entry.
+        range: String,
+        /// The bad part.
+        start: String,
+    },
+    /// The text after the dash is no address.
+    #[error("invalid IP range {}: invalid end IP {}", quoted(.range), quoted(.end))]
+    End {
+        /// The whole entry.
+        range: String,
+        /// The bad part.
+        end: String,
+    },
+    /// The two ends are of different families.
+    #[error("invalid IP range {}: start IP {} and end IP {} are of different IP families", quoted(.range), quoted(&.start.to_string()), quoted(&.end.to_string()))]
+    Mixed {
+        /// The whole entry.
+        range: String,
+        /// First address.
+        start: IpAddr,
+        /// Last address.
+        end: IpAddr,
+    },
+    /// The range runs backwards.
+    #[error("invalid IP range {}: start IP {} is after the end IP {}", quoted(.range), quoted(&.start.to_string()), quoted(&.end.to_string()))]
+    Backwards {
+        /// The whole entry.
+        range: String,
+        /// First address.
+        start: IpAddr,
+        /// Last address.
+        end: IpAddr,
+    },
+}
+
+/// The CIDRs that cover exactly one entry, minimal and ascending. Host bits of a CIDR are cut off; spaces around the dash
+/// of a range are allowed.
+///
+/// # Errors
+/// See [`RangeError`].
+pub fn parse_entry(entry: &str) -> Result<Vec<IpNet>, RangeError> {
+    let Some((start, end)) = entry.split_once('-') else {
+        return parse_cidr(entry).map(|cidr| vec![cidr]).ok_or_else(|| RangeError::Cidr(entry.to_owned()));
+    };
+    let (start, end, range) = (start.trim(), end.trim(), entry.to_owned());
+    let Ok(first) = start.parse::<IpAddr>() else {
+        return Err(RangeError::Start { range, start: start.to_owned() });
+    };
+    let Ok(last) = end.parse::<IpAddr>() else {
+        return Err(RangeError::End { range, end: end.to_owned() });
+    };
+    match (first.to_canonical(), last.to_canonical()) {
+        (IpAddr::V4(first), IpAddr::V4(last)) if first <= last => {
+            Ok(Ipv4Subnets::new(first, last, 0).map(IpNet::V4).collect())
+        }
+        (IpAddr::V6(first), IpAddr::V6(last)) if first <= last => {
+            Ok(Ipv6Subnets::new(first, last, 0).map(IpNet::V6).collect())
+        }
+        (start @ IpAddr::V4(_), end @ IpAddr::V4(_)) | (start @ IpAddr::V6(_), end @ IpAddr::V6(_)) => {
+            Err(RangeError::Backwards { range, start, end })
+        }
+        (start, end) => Err(RangeError::Mixed { range, start, end }),
+    }
+}
+
+/// A CIDR with its host bits cut off; IPv4 written inside IPv6 (`::ffff:192.0.2.0/120`) becomes IPv4.
+fn parse_cidr(text: &str) -> Option<IpNet> {
+    let net = text.parse::<IpNet>().ok()?.trunc();
+    match (net.addr().to_canonical(), net.prefix_len().checked_sub(96)) {
+        (IpAddr::V4(address), Some(length)) if matches!(net, IpNet::V6(_)) => {
+            Ipv4Net::new(address, length).ok().map(|net| IpNet::V4(net.trunc()))
+        }
+        _ => Some(net),
+    }
+}
+
+/// The addresses of a CIDR, lowest first. Unlike a list of hosts it holds the first and the last address too.
+#[derive(Debug, Clone)]
+pub struct Addresses {
+    next: Option<u128>,
+    last: u128,
+    v4: bool,
+}
+
+impl Addresses {
+    /// All addresses of the CIDR.
+    pub fn of(cidr: &IpNet) -> Self {
+        let (first, last) = bounds(cidr);
+        Self { next: Some(first), last, v4: matches!(cidr, IpNet::V4(_)) }
+    }
+}
+
+impl Iterator for Addresses {
+    type Item = IpAddr;
+
+    fn next(&mut self) -> Option<IpAddr> {
+        let number = self.next?;
+        self.next = if number < self.last { Some(number + 1) } else { None };
+        Some(match u32::try_from(number) {
+            Ok(number) if self.v4 => IpAddr::V4(Ipv4Addr::from(number)),
+            _ => IpAddr::V6(Ipv6Addr::from(number)),
+        })
+    }
+}
+
+/// First and last address of a CIDR as numbers of its own family.
+pub(crate) fn bounds(cidr: &IpNet) -> (u128, u128) {
+    match cidr {
+        IpNet::V4(net) => (u32::from(net.network()).into(), u32::from(net.broadcast()).into()),
+        IpNet::V6(net) => (net.network().into(), net.broadcast().into()),
+    }
+}
