@@ -20,6 +20,7 @@ pub mod index;
 pub mod logging;
 pub mod metrics;
 mod program;
+mod repeats;
 pub mod shutdown;
 pub mod tasks;
 pub mod tls;
