@@ -15,14 +15,27 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod address_pools;
+mod attachment;
+mod bfd;
+mod bgp_advertisements;
+pub mod communities;
 mod compile;
 pub mod duration;
 pub mod family;
 pub mod finding;
+mod hygiene;
+mod l2_advertisements;
 pub mod model;
+mod peer_pairs;
+mod peer_timers;
+mod peers;
+mod pools;
 pub mod range;
 pub mod resources;
 pub mod selector;
+mod service_allocation;
+mod source;
 
 mod quote;
 

@@ -1,0 +1,211 @@
+//! Address pools: ranges, allocation rules and overlap.
+//!
+//! ```text
+//! by age:  pool -> parse entries -> claim its CIDRs --- free ------------------> in force
+//!                                        |------------ held by an older pool --> Error, not in force
+//!                                        `------------ held by a pool that is itself not in force --> Policy, in force
+//! ```
+//! CIDRs nest or are disjoint, so a sorted map of disjoint claims answers every overlap question in logarithmic time.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use api::v1beta1::IPAddressPool;
+use ipnet::IpNet;
+
+use crate::family::Family;
+use crate::finding::{Class, Finding, ObjectId};
+use crate::model::{Pool, PoolEntry, PoolName};
+use crate::quote::quoted;
+use crate::range::{bounds, parse_entry};
+use crate::resources::NamespaceLabels;
+use crate::service_allocation;
+use crate::source::Source;
+
+/// A pool in force and what advertisements need to know of its object.
+pub(crate) struct ActivePool<'a> {
+    pub(crate) id: ObjectId,
+    pub(crate) labels: &'a BTreeMap<String, String>,
+    pub(crate) pool: Pool,
+}
+
+/// Findings name at most this many other pools per pool; one is enough to know what to mend.
+const MOST_OVERLAPS: usize = 16;
+
+/// Checks pools in the order of precedence and keeps the good ones.
+pub(crate) fn compile<'a>(
+    sources: &[Source<'a, IPAddressPool>],
+    namespaces: &[NamespaceLabels],
+    findings: &mut Vec<Finding>,
+) -> BTreeMap<PoolName, ActivePool<'a>> {
+    let mut active: BTreeMap<PoolName, ActivePool<'a>> = BTreeMap::new();
+    let (mut in_force, mut set_aside) = (Claims::default(), Claims::default());
+    for (owner, source) in sources.iter().enumerate() {
+        let name = PoolName(source.name().to_owned());
+        if let Some(first) = active.get(&name) {
+            findings.push(duplicate(source, &first.id));
+            continue;
+        }
+        let Some(pool) = parse(source, namespaces, findings) else { continue };
+        if let Some(finding) = overlap_in_itself(source, &pool) {
+            findings.push(finding);
+            continue;
+        }
+        if report_overlaps(source, &pool, &in_force, sources, Class::Error, findings) {
+            set_aside.add(&pool, owner);
+            continue;
+        }
+        report_overlaps(source, &pool, &set_aside, sources, Class::Policy, findings);
+        in_force.add(&pool, owner);
+        active.insert(name, ActivePool { id: source.id.clone(), labels: source.labels, pool });
+    }
+    active
+}
+
+fn duplicate(source: &Source<'_, IPAddressPool>, first: &ObjectId) -> Finding {
+    let text = format!("duplicate definition of pool {}", quoted(source.name()));
+    let remedy =
+        format!("the {} of this name is older and stays in force: rename or delete one of the two", first.kind);
+    Finding::new(Class::Error, &source.id, "metadata.name", text).with(first).detail(remedy)
+}
+
+/// The pool without its advertisements; `None` when anything about it is wrong, which is then reported.
+fn parse(
+    source: &Source<'_, IPAddressPool>,
+    namespaces: &[NamespaceLabels],
+    findings: &mut Vec<Finding>,
+) -> Option<Pool> {
+    let (name, spec) = (source.name(), &source.object.spec);
+    let known = findings.len();
+    let mut wrong = |field: String, text: String| {
+        let text = format!("parsing address pool {name}: {text}");
+        findings.push(Finding::new(Class::Error, &source.id, field, text));
+    };
+    if name.is_empty() {
+        wrong("metadata.name".to_owned(), "missing pool name".to_owned());
+    }
+    if spec.addresses.is_empty() {
+        wrong("spec.addresses".to_owned(), "pool has no prefixes defined".to_owned());
+    }
+    let mut entries = Vec::with_capacity(spec.addresses.len());
+    for (index, text) in spec.addresses.iter().enumerate() {
+        match parse_entry(text) {
+            Ok(cidrs) => entries.push(PoolEntry { text: text.clone(), cidrs }),
+            Err(error) => wrong(
+                format!("spec.addresses[{index}]"),
+                format!("invalid CIDR {} in pool {}: {error}", quoted(text), quoted(name)),
+            ),
+        }
+    }
+    let service_allocation = spec.service_allocation.as_ref().map(|allocation| {
+        let (allocation, errors) = service_allocation::parse(name, allocation, namespaces);
+        for (field, text) in errors {
+            wrong(format!("spec.serviceAllocation.{field}"), text);
+        }
+        allocation
+    });
+    if findings.len() > known {
+        return None;
+    }
+    Some(Pool {
+        entries,
+        auto_assign: spec.auto_assign,
+        avoid_buggy_ips: spec.avoid_buggy_ips,
+        service_allocation,
+        ..Pool::default()
+    })
+}
+
+fn overlap_in_itself(source: &Source<'_, IPAddressPool>, pool: &Pool) -> Option<Finding> {
+    let mut spans: Vec<_> = pool.cidrs().map(|cidr| (Family::of_net(cidr), bounds(cidr))).collect();
+    spans.sort_unstable();
+    let clean = spans.windows(2).all(|pair| pair[0].0 != pair[1].0 || pair[0].1.1 < pair[1].1.0);
+    if clean {
+        return None;
+    }
+    let mut own = Claims::default();
+    for (index, entry) in pool.entries.iter().enumerate() {
+        for cidr in &entry.cidrs {
+            if let Some(claim) = own.overlapping(cidr).next() {
+                let field = format!("spec.addresses[{index}]");
+                let text = overlap_text(cidr, source.name(), &claim.cidr);
+                let remedy = "both belong to this pool: remove one of the two";
+                return Some(Finding::new(Class::Error, &source.id, field, text).detail(remedy));
+            }
+            own.add_cidr(cidr, 0);
+        }
+    }
+    None
+}
+
+/// One finding per other pool; whether there was any.
+fn report_overlaps(
+    source: &Source<'_, IPAddressPool>,
+    pool: &Pool,
+    claims: &Claims,
+    sources: &[Source<'_, IPAddressPool>],
+    class: Class,
+    findings: &mut Vec<Finding>,
+) -> bool {
+    let mut named = BTreeSet::new();
+    for (index, entry) in pool.entries.iter().enumerate() {
+        for (cidr, claim) in
+            entry.cidrs.iter().flat_map(|cidr| claims.overlapping(cidr).map(move |claim| (cidr, claim)))
+        {
+            if named.len() == MOST_OVERLAPS {
+                return true;
+            }
+            let Some(owner) = sources.get(claim.owner).filter(|_| named.insert(claim.owner)) else { continue };
+            let field = format!("spec.addresses[{index}]");
+            let text = overlap_text(cidr, source.name(), &claim.cidr);
+            let remedy = format!("that CIDR belongs to pool {}: change one of the two", quoted(owner.name()));
+            findings.push(Finding::new(class, &source.id, field, text).with(&owner.id).detail(remedy));
+        }
+    }
+    !named.is_empty()
+}
+
+fn overlap_text(cidr: &IpNet, pool: &str, other: &IpNet) -> String {
+    let (cidr, other) = (quoted(&cidr.to_string()), quoted(&other.to_string()));
+    format!("CIDR {cidr} in pool {} overlaps with already defined CIDR {other}", quoted(pool))
+}
+
+/// Disjoint CIDRs with their owners (indexes into the list of sources).
+#[derive(Default)]
+struct Claims {
+    by_start: BTreeMap<(Family, u128), Claim>,
+}
+
+struct Claim {
+    last: u128,
+    cidr: IpNet,
+    owner: usize,
+}
+
+impl Claims {
+    /// The claims that share an address with this CIDR: one that holds it, or those it holds.
+    fn overlapping(&self, cidr: &IpNet) -> impl Iterator<Item = &Claim> {
+        let (family, (first, last)) = (Family::of_net(cidr), bounds(cidr));
+        let before = self.by_start.range((family, 0)..(family, first)).next_back();
+        let holder = before.map(|(_, claim)| claim).filter(move |claim| claim.last >= first);
+        holder.into_iter().chain(self.by_start.range((family, first)..=(family, last)).map(|(_, claim)| claim))
+    }
+
+    fn add(&mut self, pool: &Pool, owner: usize) {
+        for cidr in pool.cidrs() {
+            self.add_cidr(cidr, owner);
+        }
+    }
+
+    /// Keeps the claims disjoint: of two that overlap the wider one stays.
+    fn add_cidr(&mut self, cidr: &IpNet, owner: usize) {
+        let (family, (first, last)) = (Family::of_net(cidr), bounds(cidr));
+        if self.overlapping(cidr).any(|claim| claim.cidr.contains(cidr)) {
+            return;
+        }
+        let inside: Vec<_> = self.by_start.range((family, first)..=(family, last)).map(|(start, _)| *start).collect();
+        for start in inside {
+            self.by_start.remove(&start);
+        }
+        self.by_start.insert((family, first), Claim { last, cidr: *cidr, owner });
+    }
+}
