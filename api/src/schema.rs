@@ -94,3 +94,79 @@ pub(crate) struct SecretReferenceSchema {
     #[schemars(default)]
     namespace: Option<String>,
 }
+
+/// What an `ADMINISTRATOR:NUMBER` text is used as.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Administrator {
+    /// Route distinguisher, RFC 4364 section 4.2.
+    RouteDistinguisher,
+    /// Route target to attach, RFC 4360 section 4.
+    ExportRouteTarget,
+    /// Route target to accept; `*` stands for any global administrator.
+    ImportRouteTarget,
+}
+
+/// CEL rules of a route distinguisher or route target. Each rule lets pass what an earlier rule already refuses, so
+/// that the user sees one message.
+pub(crate) fn administrator_rules(usage: Administrator) -> Value {
+    const TWO_PARTS: &str = "self.split(':').size() != 2";
+    const GLOBAL: &str = "self.split(':')[0]";
+    const LOCAL: &str = "self.split(':')[1]";
+    const OCTET: &str = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])";
+    let local_is_no_number = format!("!{LOCAL}.matches('^[0-9]+$')");
+    let local_up_to = |limit: u32| format!("(size({LOCAL}) <= 10 && int({LOCAL}) <= {limit})");
+    let wildcard = usage == Administrator::ImportRouteTarget;
+    let word = if usage == Administrator::RouteDistinguisher { "RD" } else { "RT" };
+
+    let mut rules = vec![json!({
+        "rule": "self.split(':').size() == 2",
+        "message": format!("{word} must contain exactly one colon"),
+    })];
+    let address_or_number =
+        format!("{TWO_PARTS} || {GLOBAL}.matches('^[0-9]+$') || {GLOBAL}.matches('^{OCTET}([.]{OCTET}){{3}}$')");
+    rules.push(if wildcard {
+        json!({
+            "rule": format!("{address_or_number} || {GLOBAL} == '*'"),
+            "message": "RT global administrator must be either '*', an IPv4 address, or a number",
+        })
+    } else {
+        json!({
+            "rule": address_or_number,
+            "message": format!("{word} global administrator must be either an IPv4 address or a number"),
+        })
+    });
+    rules.push(json!({
+        "rule": format!("{TWO_PARTS} || {LOCAL}.matches('^[0-9]+$')"),
+        "message": format!("{word} local administrator must be a number"),
+    }));
+    rules.push(json!({
+        "rule": format!("{TWO_PARTS} || !{GLOBAL}.contains('.') || {local_is_no_number} || {}", local_up_to(65535)),
+        "message": format!("{word} with IPv4 global administrator must have format A.B.C.D:MN where MN <= 65535"),
+    }));
+    rules.push(json!({
+        "rule": format!(
+            "{TWO_PARTS} || !{GLOBAL}.matches('^[0-9]+$') || {local_is_no_number} || (size({GLOBAL}) <= 10 && \
+             int({GLOBAL}) <= 4294967295 && (int({GLOBAL}) <= 65535 || {}))",
+            local_up_to(65535)
+        ),
+        "message": format!(
+            "{word} with 4-byte ASN global administrator must have format GHJK:MN where GHJK <= 4294967295 and MN <= 65535"
+        ),
+    }));
+    rules.push(json!({
+        "rule": format!(
+            "{TWO_PARTS} || !{GLOBAL}.matches('^[0-9]{{1,10}}$') || int({GLOBAL}) > 65535 || {local_is_no_number} || {}",
+            local_up_to(u32::MAX)
+        ),
+        "message": format!(
+            "{word} with 2-byte ASN global administrator must have format EF:OPQR where EF <= 65535 and OPQR <= 4294967295"
+        ),
+    }));
+    if wildcard {
+        rules.push(json!({
+            "rule": format!("{TWO_PARTS} || {GLOBAL} != '*' || {local_is_no_number} || {}", local_up_to(u32::MAX)),
+            "message": "RT with wildcard global administrator must have format *:OPQR where OPQR <= 4294967295",
+        }));
+    }
+    Value::Array(rules)
+}

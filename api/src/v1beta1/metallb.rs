@@ -24,25 +24,10 @@ use crate::defaults;
     derive = "PartialEq",
     derive = "Default",
     doc = "Brings up MetalLB. Create one, named `metallb`, in the namespace of the operator; deleting it removes MetalLB.",
-    printcolumn(
-        name = "Available",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type=='Available')].status",
-        description = "Whether MetalLB works"
-    ),
-    printcolumn(
-        name = "Degraded",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type=='Degraded')].status",
-        description = "Whether something keeps MetalLB from working fully"
-    ),
-    printcolumn(
-        name = "Progressing",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type=='Progressing')].status",
-        description = "Whether a change is being rolled out"
-    ),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn = r#"{"name": "Available", "type": "string", "jsonPath": ".status.conditions[?(@.type=='Available')].status", "description": "Whether MetalLB works"}"#,
+    printcolumn = r#"{"name": "Degraded", "type": "string", "jsonPath": ".status.conditions[?(@.type=='Degraded')].status", "description": "Whether something keeps MetalLB from working fully"}"#,
+    printcolumn = r#"{"name": "Progressing", "type": "string", "jsonPath": ".status.conditions[?(@.type=='Progressing')].status", "description": "Whether a change is being rolled out"}"#,
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
 pub struct MetalLBSpec {
