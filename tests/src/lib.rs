@@ -1,1 +1,13 @@
-//! tests
+//! The testbed, and what the cluster tests share.
+//!
+//! - [`sandbox`]: private namespaces that vanish with the process.
+//! - [`testbed`]: a real cluster inside them: control plane, nodes, hosts.
+//! - [`wait`]: conditions with a deadline and a reason.
+//! - [`suite`]: trials that share one cluster.
+#![forbid(unsafe_code)]
+
+pub mod cgroup;
+pub mod sandbox;
+pub mod suite;
+pub mod testbed;
+pub mod wait;
