@@ -169,11 +169,8 @@ pub fn explain(error: &kube::Error) -> String {
             reason => format!("{message} (HTTP {} {reason})", status.code),
         };
     }
-    let mut text = match error {
-        // Its own text is only a prefix of its source's.
-        kube::Error::Service(inner) => inner.to_string(),
-        other => other.to_string(),
-    };
+    // The text of a service error is only a prefix of its cause's.
+    let mut text = if let kube::Error::Service(inner) = error { inner.to_string() } else { error.to_string() };
     let mut source = error.source();
     while let Some(cause) = source {
         let cause_text = cause.to_string();
