@@ -31,7 +31,8 @@ fn pure_crates_have_no_input_or_output_in_their_dependencies() {
     for name in ["api", "config"] {
         for dependency in dependencies(package(&metadata, name), &["normal"]) {
             assert!(
-                !["tokio", "axum", "socket2", "rtnetlink", "libc", "kube-runtime", "runtime"].contains(&dependency.as_str()),
+                !["tokio", "axum", "socket2", "rtnetlink", "libc", "kube-runtime", "runtime"]
+                    .contains(&dependency.as_str()),
                 "{name} is pure and must not depend on {dependency}"
             );
         }
@@ -90,7 +91,8 @@ fn dependencies(package: &Value, kinds: &[&str]) -> BTreeSet<String> {
 fn real_edges() -> Edges {
     let metadata = metadata();
     let packages = metadata["packages"].as_array().unwrap();
-    let members: BTreeSet<String> = packages.iter().map(|package| package["name"].as_str().unwrap().to_owned()).collect();
+    let members: BTreeSet<String> =
+        packages.iter().map(|package| package["name"].as_str().unwrap().to_owned()).collect();
     packages
         .iter()
         .map(|package| {
