@@ -26,6 +26,7 @@ pub mod family;
 pub mod finding;
 mod hygiene;
 mod l2_advertisements;
+pub mod metallb;
 pub mod model;
 mod peer_pairs;
 mod peer_timers;

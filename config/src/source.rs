@@ -50,6 +50,7 @@ stored! {
     BGPPeer: v1beta2::BGPPeer,
     BFDProfile: v1beta1::BFDProfile,
     Community: v1beta1::Community,
+    MetalLB: v1beta1::MetalLB,
 }
 
 /// Position in the order of precedence; smaller wins.

@@ -1,0 +1,193 @@
+//! What holds for every configuration, also for broken ones.
+
+mod common;
+
+use std::collections::BTreeSet;
+
+use common::{bgp, community, created, l2, labelled, node, object, peer, pool, resources};
+use config::{Class, Kind, compile};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+const ENTRIES: [&str; 9] = [
+    "10.0.0.0/24",
+    "10.0.0.128/25",
+    "10.0.1.0/24",
+    "10.0.0.9-10.0.1.9",
+    "fc00::/120",
+    "fc00::7/128",
+    "bad",
+    "10.0.9.9-10.0.9.1",
+    "10.0.2.0/30",
+];
+
+fn name() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(&NAMES[..])
+}
+
+fn names() -> impl Strategy<Value = Vec<&'static str>> {
+    prop::collection::vec(name(), 0..3)
+}
+
+fn selectors() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        3 => Just(json!([])),
+        1 => Just(json!([{"matchLabels": {"x": "1"}}])),
+        1 => Just(json!([{"matchExpressions": [{"key": "x", "operator": "Near"}]}])),
+    ]
+}
+
+fn document() -> impl Strategy<Value = Value> {
+    let pools = (name(), prop::collection::vec(prop::sample::select(&ENTRIES[..]), 0..3), any::<bool>()).prop_map(
+        |(name, entries, label)| labelled(pool(name, &entries), if label { json!({"x": "1"}) } else { json!({}) }),
+    );
+    let legacy = (name(), prop::sample::select(&ENTRIES[..]), prop::sample::select(&["layer2", "bgp"][..])).prop_map(
+        |(name, entry, protocol)| object("AddressPool", name, json!({"protocol": protocol, "addresses": [entry]})),
+    );
+    let l2 = (name(), names(), selectors(), selectors()).prop_map(|(name, pools, by_label, nodes)| {
+        l2(name, json!({"ipAddressPools": pools, "ipAddressPoolSelectors": by_label, "nodeSelectors": nodes}))
+    });
+    let bgp = (name(), names(), names(), 23..34, 0..3u32, selectors()).prop_map(
+        |(name, pools, peers, length, preference, nodes)| {
+            let spec = json!({"ipAddressPools": pools, "peers": peers, "aggregationLength": length,
+                "localPref": preference, "communities": if preference == 2 { json!(["alias"]) } else { json!([]) },
+                "nodeSelectors": nodes});
+            bgp(name, spec)
+        },
+    );
+    let peers = (name(), 0..3u32, 1..4u8, selectors(), any::<bool>(), 2..12u32).prop_map(
+        |(name, asn, host, nodes, profile, hold)| {
+            peer(
+                name,
+                json!({"myASN": asn, "peerAddress": format!("192.0.2.{host}"), "nodeSelectors": nodes,
+                "bfdProfile": if profile { "a" } else { "" }, "holdTime": format!("{hold}s"), "keepaliveTime": "3s"}),
+            )
+        },
+    );
+    let profiles = (name(), 1..4u32, any::<bool>()).prop_map(|(name, multiplier, echo)| {
+        object("BFDProfile", name, json!({"detectMultiplier": multiplier, "echoMode": echo}))
+    });
+    let communities = (name(), prop::sample::select(&["1:1", "large:1:1:1", "x"][..]))
+        .prop_map(|(name, value)| community(name, &[("alias", value)]));
+    let nodes =
+        (name(), any::<bool>()).prop_map(|(name, label)| node(name, if label { json!({"x": "1"}) } else { json!({}) }));
+    prop_oneof![3 => pools, 1 => legacy, 2 => l2, 2 => bgp, 3 => peers, 1 => profiles, 1 => communities, 1 => nodes]
+}
+
+fn stored() -> impl Strategy<Value = Value> {
+    (document(), prop::option::of(0..3u32)).prop_map(|(document, age)| match age {
+        Some(age) => created(document, age),
+        None => document,
+    })
+}
+
+/// As the API stores them: no two of one kind and name.
+fn store() -> impl Strategy<Value = Vec<Value>> {
+    prop::collection::vec(stored(), 0..14).prop_map(|documents| {
+        let mut seen = BTreeSet::new();
+        let key = |document: &Value| (document["kind"].to_string(), document["metadata"]["name"].to_string());
+        documents.into_iter().filter(|document| seen.insert(key(document))).collect()
+    })
+}
+
+/// Objects that touch nothing the generator makes.
+fn strangers() -> Vec<Value> {
+    vec![
+        pool("zz", &["203.0.113.0/24", "fd00::/64"]),
+        l2("zz", json!({"ipAddressPools": ["zz"]})),
+        bgp("zz", json!({"ipAddressPools": ["zz"], "peers": ["zz"]})),
+        peer("zz", json!({"vrf": "far", "peerAddress": "198.51.100.1"})),
+        object("BFDProfile", "zz", json!({})),
+        community("zz", &[("zz", "9:9")]),
+        pool("zy", &["nonsense"]),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn the_order_of_objects_never_matters((before, after) in prop::collection::vec(stored(), 0..14)
+        .prop_flat_map(|documents| (Just(documents.clone()), Just(documents).prop_shuffle())))
+    {
+        prop_assert_eq!(compile(&resources(&before)), compile(&resources(&after)));
+    }
+
+    #[test]
+    fn adding_unrelated_objects_changes_nothing_else(documents in store(), stranger in prop::sample::select(strangers())) {
+        let before = compile(&resources(&documents));
+        let mut all = documents;
+        all.push(stranger);
+        let mut after = compile(&resources(&all));
+        after.findings.retain(|finding| {
+            let strange = |id: &config::ObjectId| id.name.starts_with('z');
+            !strange(&finding.object) && !finding.others.iter().any(strange)
+        });
+        after.config.pools.retain(|name, _| !name.0.starts_with('z'));
+        after.config.peers.remove("zz");
+        after.config.bfd_profiles.remove("zz");
+        // Profiles are numbered in the text; the number is not what this law is about.
+        prop_assert_eq!(&before.config, &after.config);
+        prop_assert_eq!(before.findings, after.findings);
+    }
+
+    #[test]
+    fn what_has_no_error_is_in_force(documents in store()) {
+        let compiled = compile(&resources(&documents));
+        for document in &documents {
+            let name = document["metadata"]["name"].as_str().expect("a name");
+            let kind = document["kind"].as_str().expect("a kind");
+            let failed = compiled.errors().any(|error| error.object.kind.as_str() == kind && error.object.name == name);
+            let there = match kind {
+                "IPAddressPool" | "AddressPool" => compiled.config.pools.contains_key(&name.into()),
+                "BGPPeer" => compiled.config.peers.contains_key(name),
+                "BFDProfile" => compiled.config.bfd_profiles.contains_key(name),
+                _ => true,
+            };
+            prop_assert!(there || failed, "{kind} {name} is neither in force nor reported");
+        }
+    }
+
+    #[test]
+    fn pools_in_force_never_overlap(documents in store()) {
+        let config = compile(&resources(&documents)).config;
+        let all: Vec<_> = config.pools.values().flat_map(|pool| pool.cidrs()).collect();
+        for (index, a) in all.iter().enumerate() {
+            prop_assert!(all[..index].iter().all(|b| !a.contains(*b) && !b.contains(*a)), "{a}");
+        }
+    }
+
+    #[test]
+    fn a_pool_is_refused_only_when_it_or_an_older_one_says_so(documents in store()) {
+        let compiled = compile(&resources(&documents));
+        for finding in compiled.findings.iter().filter(|finding| finding.class == Class::Error) {
+            let in_force = match finding.object.kind {
+                Kind::IPAddressPool => !compiled.config.pools.contains_key(&finding.object.name.as_str().into())
+                    || documents.iter().any(|d| d["kind"] == "AddressPool" && d["metadata"]["name"] == finding.object.name.as_str()),
+                Kind::BGPPeer => !compiled.config.peers.contains_key(&finding.object.name),
+                Kind::BFDProfile => !compiled.config.bfd_profiles.contains_key(&finding.object.name),
+                Kind::AddressPool | Kind::L2Advertisement | Kind::BGPAdvertisement | Kind::Community | Kind::MetalLB => true,
+            };
+            prop_assert!(in_force, "{finding}");
+        }
+    }
+
+    #[test]
+    fn no_text_makes_a_parser_panic(text in ".*", other in "[0-9a-f:.,/-]{0,40}") {
+        for text in [text.as_str(), other.as_str()] {
+            let _ = config::range::parse_entry(text);
+            let _ = config::communities::parse_community(text);
+            let _ = config::duration::parse_go_duration(text);
+        }
+    }
+
+    #[test]
+    fn a_range_is_covered_exactly(first in any::<u32>(), length in 0..5000u32) {
+        let last = first.saturating_add(length);
+        let text = format!("{}-{}", std::net::Ipv4Addr::from(first), std::net::Ipv4Addr::from(last));
+        let cidrs = config::range::parse_entry(&text).expect("a range");
+        let all: Vec<_> = cidrs.iter().flat_map(config::range::Addresses::of).collect();
+        prop_assert_eq!(all.len() as u64, u64::from(last - first) + 1);
+        prop_assert!(all.windows(2).all(|pair| pair[0] < pair[1]));
+        prop_assert_eq!(all[0].to_string(), std::net::Ipv4Addr::from(first).to_string());
+    }
+}
