@@ -1,0 +1,144 @@
+//! Everything the operator asks of the apiserver. No decisions here.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use api::names;
+use api::v1beta1::MetalLB;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PropagationPolicy};
+use kube::core::{ApiResource, DynamicObject};
+use kube::{Api, Client};
+use serde_json::{Value, json};
+
+use crate::object::{Kind, ObjectId, Rendered};
+
+/// Longest time for one request.
+const TIMEOUT: Duration = Duration::from_secs(15);
+/// Enough pods to find one that says what is wrong.
+const PODS: u32 = 50;
+
+/// The cluster, as far as the operator touches it.
+#[derive(Clone)]
+pub struct Cluster {
+    client: Client,
+    namespace: String,
+}
+
+impl Cluster {
+    /// Works in `namespace`, and on the cluster-scoped operands.
+    pub fn new(client: Client, namespace: &str) -> Self {
+        Self { client, namespace: namespace.to_owned() }
+    }
+
+    /// The MetalLB resources of the namespace.
+    pub fn metallbs(&self) -> Api<MetalLB> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Applies an object and answers what it is now.
+    pub async fn apply(&self, rendered: &Rendered) -> anyhow::Result<Value> {
+        let params = PatchParams::apply(names::FIELD_MANAGER_OPERATOR).force();
+        let (objects, patch) = (self.objects(&rendered.id), Patch::Apply(&rendered.object));
+        let applied = within(objects.patch(&rendered.id.name, &params, &patch))
+            .await
+            .with_context(|| format!("cannot apply {}", rendered.id))?;
+        serde_json::to_value(applied).with_context(|| format!("cannot read the answer about {}", rendered.id))
+    }
+
+    /// Deletes an object; one that is gone already is no error. Workloads stay visible until their pods are gone.
+    pub async fn delete(&self, id: &ObjectId) -> anyhow::Result<()> {
+        let propagation =
+            if id.kind.is_workload() { PropagationPolicy::Foreground } else { PropagationPolicy::Background };
+        let params = DeleteParams { propagation_policy: Some(propagation), ..DeleteParams::default() };
+        match within(self.objects(id).delete(&id.name, &params)).await {
+            Err(error) if !is_not_found(&error) => Err(error.context(format!("cannot delete {id}"))),
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Some of the pods of a component.
+    pub async fn pods(&self, component: &str) -> anyhow::Result<Vec<Pod>> {
+        let selector = format!("{}={},{}={component}", names::LABEL_APP, names::APP, names::LABEL_COMPONENT);
+        let params = ListParams::default().labels(&selector).limit(PODS);
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
+        let list = within(pods.list(&params)).await.with_context(|| format!("cannot list the pods of {component}"))?;
+        Ok(list.items)
+    }
+
+    /// The MetalLB resource as it is now; `None` when it is gone.
+    pub async fn metallb(&self, name: &str) -> anyhow::Result<Option<MetalLB>> {
+        within(self.metallbs().get_opt(name)).await.with_context(|| format!("cannot read MetalLB {name}"))
+    }
+
+    /// The conditions a MetalLB resource has now, whatever else it says; `None` when it is gone.
+    pub async fn conditions(&self, name: &str) -> anyhow::Result<Option<Vec<Condition>>> {
+        let metallbs: Api<DynamicObject> =
+            Api::namespaced_with(self.client.clone(), &self.namespace, &ApiResource::erase::<MetalLB>(&()));
+        let object = within(metallbs.get_opt(name)).await.with_context(|| format!("cannot read MetalLB {name}"))?;
+        // Conditions that cannot be read are replaced.
+        let parse = |object: DynamicObject| serde_json::from_value(object.data["status"]["conditions"].clone());
+        Ok(object.map(|object| parse(object).unwrap_or_default()))
+    }
+
+    /// Replaces the conditions of a MetalLB resource.
+    pub async fn set_conditions(&self, name: &str, conditions: &[Condition]) -> anyhow::Result<()> {
+        let patch = Patch::Merge(json!({ "status": { "conditions": conditions } }));
+        within(self.metallbs().patch_status(name, &params(), &patch))
+            .await
+            .with_context(|| format!("cannot write the status of MetalLB {name}"))?;
+        Ok(())
+    }
+
+    /// Replaces the finalizers of a MetalLB resource, unless it changed since it was read.
+    pub async fn set_finalizers(&self, metallb: &MetalLB, finalizers: &[String]) -> anyhow::Result<()> {
+        let name = metallb.metadata.name.as_deref().unwrap_or_default();
+        let patch = Patch::Merge(json!({ "metadata": {
+            "finalizers": finalizers,
+            "resourceVersion": metallb.metadata.resource_version,
+        }}));
+        match within(self.metallbs().patch(name, &params(), &patch)).await {
+            Err(error) if !is_not_found(&error) => {
+                Err(error.context(format!("cannot write the finalizers of MetalLB {name}")))
+            }
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
+    fn objects(&self, id: &ObjectId) -> Api<DynamicObject> {
+        let resource = api_resource(id.kind);
+        if id.kind.is_namespaced() {
+            Api::namespaced_with(self.client.clone(), &id.namespace, &resource)
+        } else {
+            Api::all_with(self.client.clone(), &resource)
+        }
+    }
+}
+
+fn params() -> PatchParams {
+    PatchParams { field_manager: Some(names::FIELD_MANAGER_OPERATOR.to_owned()), ..PatchParams::default() }
+}
+
+fn api_resource(kind: Kind) -> ApiResource {
+    let group = kind.group();
+    ApiResource {
+        group: group.to_owned(),
+        version: "v1".to_owned(),
+        api_version: if group.is_empty() { "v1".to_owned() } else { format!("{group}/v1") },
+        kind: kind.name().to_owned(),
+        plural: kind.plural().to_owned(),
+    }
+}
+
+async fn within<T>(request: impl Future<Output = kube::Result<T>>) -> anyhow::Result<T> {
+    match tokio::time::timeout(TIMEOUT, request).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(anyhow::Error::from(error)),
+        Err(_) => Err(anyhow!("no answer from the apiserver in {}s", TIMEOUT.as_secs())),
+    }
+}
+
+fn is_not_found(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref::<kube::Error>(), Some(kube::Error::Api(status)) if status.code == 404)
+}

@@ -1,0 +1,5 @@
+//! The operator as a program of its own; the image runs it through the multi-call binary.
+
+fn main() -> std::process::ExitCode {
+    operator::run(std::env::args_os())
+}
