@@ -15,6 +15,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
 
+use crate::listen::listen;
 use crate::shutdown::Shutdown;
 
 /// A heartbeat older than this means that the owner task hangs.
@@ -76,9 +77,8 @@ impl Health {
             shutdown.wait().await;
             return Ok(());
         }
-        let listener = tokio::net::TcpListener::bind(addr)
-            .await
-            .with_context(|| format!("cannot listen on {addr} for health probes; choose a free --health-probe-port"))?;
+        let listener = listen(addr, "health probes", "--health-probe-port")?;
+        let listener = tokio::net::TcpListener::from_std(listener).context("cannot use a socket")?;
         self.serve_on(listener, shutdown).await
     }
 

@@ -17,6 +17,7 @@ pub mod client;
 pub mod events;
 pub mod health;
 pub mod index;
+pub mod listen;
 pub mod logging;
 pub mod metrics;
 mod program;
