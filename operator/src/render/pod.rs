@@ -78,7 +78,9 @@ pub(super) fn template(component: &str, mut spec: corev1::PodSpec, wishes: &PodS
     let mut selector = linux();
     selector.extend(wishes.node_selector.clone());
     spec = spec.node_selector(selector);
-    spec.tolerations.get_or_insert_default().extend(wishes.tolerations.iter().cloned());
+    if !wishes.tolerations.is_empty() {
+        spec.tolerations.get_or_insert_default().extend(wishes.tolerations.iter().cloned());
+    }
     spec.priority_class_name = wishes.priority_class_name.clone();
     spec.runtime_class_name = wishes.runtime_class_name.clone();
     spec.affinity = wishes.affinity.clone();
