@@ -59,7 +59,7 @@ pack() {
         local -x STORAGE_DRIVER=vfs BUILDAH_ISOLATION=chroot
         local -a tool=(buildah --root "$storage/root" --runroot "$storage/run")
         rm -rf "$storage"
-        "${tool[@]}" build --quiet --timestamp 0 --tag "$image" --file "$context/Containerfile" "$context" >&2
+        "${tool[@]}" build --quiet --timestamp 0 --tag "$image" --file "$context/Containerfile" "$context" >/dev/null
         "${tool[@]}" push --quiet "$image" "docker-archive:$archive.part:$image" >&2
         "${tool[@]}" rmi --all --force >/dev/null
         rm -rf "$storage"

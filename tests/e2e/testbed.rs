@@ -19,7 +19,10 @@ pub fn trials(suite: &Suite) -> Vec<Trial> {
         suite.trial("a pod on every node answers through the service in both address families", |bed| async move {
             pods_answer(&bed).await
         }),
-        suite.trial("a node that is cut off becomes not ready and comes back", |bed| async move { cut_node(&bed).await }),
+        suite.trial(
+            "a node that is cut off becomes not ready and comes back",
+            |bed| async move { cut_node(&bed).await },
+        ),
         suite.trial("a program can be paused and killed and comes back", |bed| async move { programs(&bed).await }),
         suite.trial("a capture shows the frames on the wire", |bed| async move { capture(&bed).await }),
         suite.trial("a dump holds logs, objects and neighbour tables", |bed| async move { dump(&bed).await }),
@@ -84,7 +87,8 @@ async fn pods_answer(bed: &Testbed) -> Result<()> {
     })
     .await?;
     for ip in ips.iter().flatten() {
-        let url = if ip.ip.contains(':') { format!("http://[{}]:8080/", ip.ip) } else { format!("http://{}:8080/", ip.ip) };
+        let url =
+            if ip.ip.contains(':') { format!("http://[{}]:8080/", ip.ip) } else { format!("http://{}:8080/", ip.ip) };
         bed.hub().fetch(&url, Duration::from_secs(5)).await?;
     }
     let service = Api::<Service>::namespaced(bed.api(), &namespace).get("web").await?;

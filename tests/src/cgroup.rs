@@ -57,7 +57,10 @@ fn delegate(group: &Path) -> Result<()> {
     let path = group.join("cgroup.subtree_control");
     for controller in controllers.split_whitespace() {
         fs::write(&path, format!("+{controller}")).with_context(|| {
-            format!("enable cgroup controller {controller} in {}; on this machine the testbed needs the real root cgroup", path.display())
+            format!(
+                "enable cgroup controller {controller} in {}; on this machine the testbed needs the real root cgroup",
+                path.display()
+            )
         })?;
     }
     Ok(())

@@ -30,6 +30,7 @@ use nix::unistd::Pid;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cgroup;
+use crate::testbed::outer;
 
 /// Where runs keep their files, one folder per run.
 pub const RUNS: &str = "/var/lib/metallb-testbed";
@@ -47,10 +48,11 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// A run with this name: 1 to 12 letters a-z and digits. It becomes part of folder and cgroup names.
+    /// A run with this name: 1 to 10 letters a-z and digits. It becomes part of the names of
+    /// folders, cgroups and a network interface.
     pub fn named(id: &str) -> Result<Self> {
-        let fits = (1..=12).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-        ensure!(fits, "cluster name {id:?} is not usable: choose 1 to 12 letters a-z and digits");
+        let fits = (1..=10).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        ensure!(fits, "cluster name {id:?} is not usable: choose 1 to 10 letters a-z and digits");
         Ok(Self { id: id.to_owned() })
     }
 
@@ -197,6 +199,7 @@ fn begin(sandbox: &Sandbox) -> Result<Child> {
     let dir = sandbox.dir();
     ensure!(!dir.exists(), "cluster {:?} is running already; stop it first (make cluster-down)", sandbox.id());
     fs::create_dir(&dir).with_context(|| format!("make {}", dir.display()))?;
+    fs::write(dir.join("supervisor.pid"), std::process::id().to_string()).context("write supervisor.pid")?;
     let mut reaper = Command::new(own_program()?)
         .env(ROLE, "reaper")
         .env(ID, sandbox.id())
@@ -312,13 +315,19 @@ fn reaper(sandbox: &Sandbox) -> Result<ExitCode> {
 
 /// A zombie counts as gone: its parent may be slow to collect it.
 fn runs_unshare(pid: u32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains("(unshare)") && !stat.contains(") Z "))
+    fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| stat.contains("(unshare)") && !stat.contains(") Z "))
 }
 
 /// Removes cgroups and folder of a run whose processes are dead or dying. Runs in the machine's mount namespace, where the
 /// run's mounts are not visible, so nothing is deleted through them.
 fn remove(sandbox: &Sandbox) -> Result<()> {
     cgroup::remove(sandbox.id())?;
+    let link = outer::link(sandbox.id());
+    if Path::new("/sys/class/net").join(&link).exists() {
+        // It goes with the network namespace at its other end, but the kernel takes its time. Already gone is fine.
+        let _ = Command::new("ip").args(["link", "delete", &link]).stderr(Stdio::null()).status();
+    }
     let dir = sandbox.dir();
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
@@ -340,7 +349,7 @@ mod tests {
 
     #[test]
     fn a_run_name_never_leaves_its_folder() {
-        for bad in ["", "..", "a/b", "A", "a-b", "abcdefghijklm", "a b"] {
+        for bad in ["", "..", "a/b", "A", "a-b", "abcdefghijk", "a b"] {
             assert!(Sandbox::named(bad).is_err(), "{bad:?} was accepted");
         }
         assert_eq!(Sandbox::named("ci1").unwrap().dir(), Path::new("/var/lib/metallb-testbed/ci1"));

@@ -110,7 +110,7 @@ where
 }
 
 /// For conditions on an object that must be there.
-pub fn present<'a, K: Resource>(object: Option<&'a K>) -> Result<&'a K> {
+pub fn present<K: Resource>(object: Option<&K>) -> Result<&K> {
     object.context("it does not exist")
 }
 

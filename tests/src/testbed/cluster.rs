@@ -1,6 +1,7 @@
 //! A running cluster as seen by whoever may reach it: from inside its sandbox (tests) or from outside (the program
 //! `cluster`, scripts).
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -48,7 +49,23 @@ impl Cluster {
 
     pub(crate) fn announce(&self) -> Result<()> {
         let path = self.dir().join("cluster.json");
-        fs::write(&path, serde_json::to_string_pretty(&self.shape)?).with_context(|| format!("write {}", path.display()))
+        fs::write(&path, serde_json::to_string_pretty(&self.shape)?)
+            .with_context(|| format!("write {}", path.display()))
+    }
+
+    /// The cluster's name.
+    pub fn id(&self) -> &str {
+        self.sandbox.id()
+    }
+
+    /// The command line that runs `argv` on a host of the cluster from where this process is.
+    pub fn argv(&self, host: &str, argv: &[&str]) -> Vec<OsString> {
+        self.reach.argv(host, argv)
+    }
+
+    /// Path of the real kubectl.
+    pub fn kubectl_program(&self) -> String {
+        self.shape.kubernetes.join("kubectl").display().to_string()
     }
 
     /// The run's folder.
@@ -115,7 +132,7 @@ impl Cluster {
 
     /// Runs the real kubectl as administrator, with `input` on its standard input.
     pub async fn kubectl_with(&self, argv: &[&str], input: Option<&str>) -> Result<Output> {
-        let program = self.shape.kubernetes.join("kubectl").display().to_string();
+        let program = self.kubectl_program();
         let config = format!("--kubeconfig={}", self.kubeconfig().display());
         // Discovery is cached in the run's folder, so nothing is left in a home directory.
         let cache = format!("--cache-dir={}", self.dir().join("kubectl").display());
@@ -140,7 +157,8 @@ impl Cluster {
 
     /// As [`Cluster::apply`], for objects that may be refused.
     pub async fn try_apply(&self, yaml: &str) -> Result<Output> {
-        self.kubectl_with(&["apply", "--server-side", "--force-conflicts", "--validate=strict", "-f", "-"], Some(yaml)).await
+        self.kubectl_with(&["apply", "--server-side", "--force-conflicts", "--validate=strict", "-f", "-"], Some(yaml))
+            .await
     }
 
     /// Deletes what the YAML names and waits until it is gone; what does not exist is fine.

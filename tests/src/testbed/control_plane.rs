@@ -33,7 +33,13 @@ pub async fn start_api(run: &Path, kubernetes: &Path, authority: &Authority) -> 
         names: &["kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost"],
         addresses: &[hub.v4.into(), hub.v6.into(), [127, 0, 0, 1].into(), [10, 96, 0, 1].into()],
     })?;
-    authority.sign(&Subject { file: "front-proxy", common_name: "front-proxy", organization: None, names: &[], addresses: &[] })?;
+    authority.sign(&Subject {
+        file: "front-proxy",
+        common_name: "front-proxy",
+        organization: None,
+        names: &[],
+        addresses: &[],
+    })?;
     let pki = |file: &str| authority.path(file);
     let etcd = recipe(
         "etcd",

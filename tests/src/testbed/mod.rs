@@ -18,6 +18,7 @@ pub mod layout;
 pub mod light;
 pub mod network;
 pub mod node;
+pub mod outer;
 pub mod pki;
 pub mod program;
 pub mod progress;
@@ -99,8 +100,7 @@ impl Testbed {
         network::make_hub().await?;
         let mut programs = control_plane::start_api(&run, &kubernetes, &authority).await?;
         network::make_host(&layout::client()).await?;
-        let nodes =
-            try_join_all((1..=options.nodes).map(|number| Node::make(sandbox.id(), &run, number))).await?;
+        let nodes = try_join_all((1..=options.nodes).map(|number| Node::make(sandbox.id(), &run, number))).await?;
         network::route_pods(options.nodes).await?;
         progress.done("network and certificates");
 

@@ -119,7 +119,8 @@ impl Node {
     }
 
     fn pod_network(&self) -> String {
-        let ranges = [[json!({"subnet": layout::pods_v4(self.number)})], [json!({"subnet": layout::pods_v6(self.number)})]];
+        let ranges =
+            [[json!({"subnet": layout::pods_v4(self.number)})], [json!({"subnet": layout::pods_v6(self.number)})]];
         json!({
             "cniVersion": "0.4.0",
             "name": "testbed",

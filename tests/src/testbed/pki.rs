@@ -60,15 +60,17 @@ impl Authority {
 
     /// Signs a certificate for server and client use; writes `<file>.crt` and `<file>.key`.
     pub fn sign(&self, subject: &Subject<'_>) -> Result<Identity> {
-        let mut params = CertificateParams::new(subject.names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
-            .with_context(|| format!("names of certificate {}", subject.file))?;
+        let mut params =
+            CertificateParams::new(subject.names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
+                .with_context(|| format!("names of certificate {}", subject.file))?;
         params.subject_alt_names.extend(subject.addresses.iter().copied().map(SanType::IpAddress));
         params.distinguished_name = distinguished(subject.common_name, subject.organization);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let key = KeyPair::generate().with_context(|| format!("make the key of {}", subject.file))?;
-        let signed =
-            params.signed_by(&key, &self.issuer).with_context(|| format!("sign the certificate of {}", subject.file))?;
+        let signed = params
+            .signed_by(&key, &self.issuer)
+            .with_context(|| format!("sign the certificate of {}", subject.file))?;
         let identity = Identity { certificate: signed.pem(), key: key.serialize_pem() };
         write(&self.dir.join(format!("{}.crt", subject.file)), &identity.certificate)?;
         write(&self.dir.join(format!("{}.key", subject.file)), &identity.key)?;
