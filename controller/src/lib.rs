@@ -11,5 +11,9 @@
 #![warn(missing_docs)]
 
 pub mod allocator;
+pub mod plan;
+pub mod pool_objects;
+pub mod service;
+pub mod state;
 #[cfg(test)]
 mod fixtures;
