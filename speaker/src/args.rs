@@ -1,0 +1,183 @@
+//! The command line, with MetalLB's flags and environment variables.
+//!
+//! ```text
+//! flags, environment --clap--> Args --settings--> Settings (checked: node name, namespace, backend)
+//! ```
+//! Flags of features that are not built yet are accepted, so that existing manifests keep working.
+
+use std::path::Path;
+
+use config::Backend;
+use runtime::args::{LogLevel, go_bool};
+use runtime::tls::TlsOptions;
+
+use crate::members::Members;
+use crate::state::Settings;
+
+/// Where a pod finds the namespace it runs in.
+const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+
+/// Announces the addresses of Services to the network.
+#[derive(Debug, Clone, clap::Parser)]
+pub struct Args {
+    /// Milliseconds to collect changes before FRR is reconfigured (frr mode)
+    #[arg(long, env = "METALLB_BGP_DEBOUNCE_TIMEOUT", default_value_t = 3000)]
+    pub bgp_debounce_timeout: u32,
+    /// Namespace of MetalLB's own objects; default is the pod's namespace
+    #[arg(long, env = "METALLB_NAMESPACE", default_value = "", hide_default_value = true)]
+    pub namespace: String,
+    /// Ignored, for compatibility
+    #[arg(long, env = "METALLB_HOST", default_value = "", hide = true)]
+    pub host: String,
+    /// Address the speakers talk to one another on
+    #[arg(long, env = "METALLB_ML_BIND_ADDR", default_value = "", hide_default_value = true)]
+    pub ml_bindaddr: String,
+    /// Port the speakers talk to one another on
+    #[arg(long, env = "METALLB_ML_BIND_PORT", default_value_t = 7946)]
+    pub ml_bindport: u16,
+    /// Label selector of the speaker pods; empty means that a speaker runs on every node
+    #[arg(long, env = "METALLB_ML_LABELS", default_value = "", hide_default_value = true)]
+    pub ml_labels: String,
+    /// Directory of the key that seals the speakers' talk
+    #[arg(long, env = "METALLB_ML_SECRET_KEY_PATH", default_value = "", hide_default_value = true)]
+    pub ml_secret_key_path: String,
+    /// Speakers are far apart: be patient with one another
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true",
+          action = clap::ArgAction::Set, value_parser = go_bool, hide_default_value = true)]
+    pub ml_wan_config: bool,
+    /// Name of the node this speaker runs on
+    #[arg(long, env = "METALLB_NODE_NAME", default_value = "", hide_default_value = true)]
+    pub node_name: String,
+    /// Name of the pod this speaker runs in
+    #[arg(long, env = "METALLB_POD_NAME", default_value = "", hide_default_value = true)]
+    pub pod_name: String,
+    /// Port of the metrics (HTTPS); 0 serves none
+    #[arg(long, default_value_t = 9120)]
+    pub port: u16,
+    /// How much to log
+    #[arg(long, value_enum, default_value_t = LogLevel::Info)]
+    pub log_level: LogLevel,
+    /// Ignored, for compatibility: there is no Go profile to serve
+    #[arg(long, default_value = "", hide = true)]
+    pub pprof_bind_address: String,
+    /// Port of the health probes, on 127.0.0.1; 0 serves none
+    #[arg(long, default_value_t = 17472)]
+    pub health_probe_port: u16,
+    /// Load balancer class to serve; empty means Services without a class
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub lb_class: String,
+    /// Also announce from nodes labelled node.kubernetes.io/exclude-from-external-load-balancers
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true",
+          action = clap::ArgAction::Set, value_parser = go_bool, hide_default_value = true)]
+    pub ignore_exclude_lb: bool,
+    /// Namespace of frr-k8s; default is MetalLB's
+    #[arg(long, env = "FRRK8S_NAMESPACE", default_value = "", hide_default_value = true)]
+    pub frrk8s_namespace: String,
+    /// Hand BGP passwords to frr-k8s as references to Secrets
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true",
+          action = clap::ArgAction::Set, value_parser = go_bool, hide_default_value = true)]
+    pub frrk8s_secret_passthrough: bool,
+    /// TLS of the metrics.
+    #[command(flatten)]
+    pub tls: TlsOptions,
+    /// Directory with tls.crt and tls.key for the metrics; empty means a self-signed certificate
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub metrics_cert_dir: String,
+    /// Which BGP implementation announces: native, frr, frr-k8s or frr-k8s-external
+    #[arg(long, env = "METALLB_BGP_TYPE", default_value = "native")]
+    pub bgp_type: Backend,
+}
+
+/// A command line that cannot work.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ArgsError {
+    /// Nobody said which node this is (MetalLB's text).
+    #[error("must specify --node-name or METALLB_NODE_NAME")]
+    NodeName,
+    /// Nobody said where MetalLB's objects are.
+    #[error("must specify --namespace or METALLB_NAMESPACE when not running in a pod ({NAMESPACE_FILE} is not there)")]
+    Namespace,
+    /// Passing Secrets through needs frr-k8s in a namespace that was named.
+    #[error("--frrk8s-secret-passthrough requires METALLB_BGP_TYPE=frr-k8s and --frrk8s-namespace or FRRK8S_NAMESPACE")]
+    SecretPassthrough,
+}
+
+impl Args {
+    /// Checks the flags against one another; returns what the pure part of the speaker needs and MetalLB's namespace.
+    ///
+    /// # Errors
+    /// [`ArgsError`], naming the flag.
+    pub fn settings(&self) -> Result<(Settings, String), ArgsError> {
+        self.settings_in(Path::new(NAMESPACE_FILE))
+    }
+
+    fn settings_in(&self, namespace_file: &Path) -> Result<(Settings, String), ArgsError> {
+        if self.node_name.is_empty() {
+            return Err(ArgsError::NodeName);
+        }
+        let is_frr_k8s = matches!(self.bgp_type, Backend::FrrK8s | Backend::FrrK8sExternal);
+        if self.frrk8s_secret_passthrough && (!is_frr_k8s || self.frrk8s_namespace.is_empty()) {
+            return Err(ArgsError::SecretPassthrough);
+        }
+        let namespace = if self.namespace.is_empty() {
+            let found = std::fs::read_to_string(namespace_file).unwrap_or_default();
+            Some(found.trim().to_owned()).filter(|name| !name.is_empty()).ok_or(ArgsError::Namespace)?
+        } else {
+            self.namespace.clone()
+        };
+        let settings = Settings {
+            node: self.node_name.clone(),
+            members: if self.ml_labels.is_empty() { Members::EveryNode } else { Members::SpeakerPods },
+            class: Some(self.lb_class.clone()).filter(|class| !class.is_empty()),
+            ignore_exclusion: self.ignore_exclude_lb,
+        };
+        Ok((settings, namespace))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use runtime::args::go_style;
+
+    use super::*;
+
+    fn args(line: &str) -> Args {
+        Args::try_parse_from(go_style(line.split(' ').map(Into::into))).unwrap()
+    }
+
+    #[test]
+    fn the_flags_of_metallbs_manifests_are_known() {
+        let args = args("speaker --port=9120 --log-level=debug --lb-class=metallb -node-name a --namespace n");
+        let (settings, namespace) = args.settings().unwrap();
+        assert_eq!((settings.node.as_str(), namespace.as_str()), ("a", "n"));
+        assert_eq!(settings.class.as_deref(), Some("metallb"));
+        assert_eq!(args.log_level, LogLevel::Debug);
+    }
+
+    #[test]
+    fn labels_of_the_speaker_pods_decide_how_members_are_found() {
+        assert_eq!(args("speaker --node-name=a --namespace=n").settings().unwrap().0.members, Members::EveryNode);
+        let labelled = args("speaker --node-name=a --namespace=n --ml-labels=app=metallb,component=speaker");
+        assert_eq!(labelled.settings().unwrap().0.members, Members::SpeakerPods);
+    }
+
+    #[test]
+    fn a_missing_node_name_or_namespace_is_named_with_its_remedy() {
+        let nameless = Args { node_name: String::new(), ..args("speaker --namespace=n") };
+        let error = nameless.settings().unwrap_err();
+        assert_eq!(error.to_string(), "must specify --node-name or METALLB_NODE_NAME");
+        let homeless = Args { namespace: String::new(), ..args("speaker --node-name=a") };
+        let error = homeless.settings_in(Path::new("/nonexistent")).unwrap_err();
+        assert!(error.to_string().starts_with("must specify --namespace or METALLB_NAMESPACE"), "{error}");
+    }
+
+    #[test]
+    fn passing_secrets_through_needs_frr_k8s_and_its_namespace() {
+        let line = "speaker --node-name=a --namespace=n --frrk8s-secret-passthrough";
+        let refused = Args { bgp_type: Backend::Native, ..args(line) };
+        assert_eq!(refused.settings().unwrap_err(), ArgsError::SecretPassthrough);
+        let accepted = args(&format!("{line} --bgp-type=frr-k8s --frrk8s-namespace=f"));
+        assert!(accepted.settings().is_ok());
+    }
+}

@@ -1,0 +1,3 @@
+fn main() -> std::process::ExitCode {
+    speaker::run(std::env::args_os())
+}

@@ -1,0 +1,176 @@
+//! Which nodes may announce at the moment. Pure.
+//!
+//! ```text
+//! Nodes [, speaker pods] --candidates--> Candidates { up, down }
+//! ```
+//! Today liveness is what the API says: the node's Ready condition and, where the speaker knows how its pods are labelled, the
+//! speaker pod's. A membership protocol between the speakers will answer the same question faster.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use api::names;
+use api::slim;
+
+/// The nodes that may announce.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Candidates {
+    /// Alive, as far as can be told.
+    pub up: BTreeSet<String>,
+    /// Allowed, but not known to be alive: used for a Service when nobody in `up` may announce it.
+    pub down: BTreeSet<String>,
+}
+
+/// How liveness is found out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Members {
+    /// A speaker runs on every node (MetalLB: memberlist disabled).
+    EveryNode,
+    /// Speakers run where their pods are.
+    SpeakerPods,
+}
+
+/// What counts of a Node.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NodeFacts {
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its kubelet reports that it can run pods.
+    pub ready: bool,
+    /// Its network is not set up.
+    pub network_unavailable: bool,
+}
+
+impl From<slim::Node> for NodeFacts {
+    fn from(node: slim::Node) -> Self {
+        let is = |kind: &str| node.status.conditions.iter().any(|found| found.type_ == kind && found.status == "True");
+        Self {
+            ready: is("Ready"),
+            network_unavailable: is("NetworkUnavailable"),
+            labels: node.metadata.labels.unwrap_or_default(),
+        }
+    }
+}
+
+/// What counts of a speaker pod.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PodFacts {
+    /// Where it runs.
+    pub node: String,
+    /// It is ready.
+    pub ready: bool,
+    /// It is on its way out or over.
+    pub ending: bool,
+}
+
+impl From<slim::Pod> for PodFacts {
+    fn from(pod: slim::Pod) -> Self {
+        let over = matches!(pod.status.phase.as_deref(), Some("Succeeded" | "Failed"));
+        Self {
+            ready: pod.is_ready(),
+            ending: over || pod.metadata.deletion_timestamp.is_some(),
+            node: pod.spec.node_name.unwrap_or_default(),
+        }
+    }
+}
+
+impl Members {
+    /// The candidates among the nodes. Nodes whose network is unavailable or that are excluded from load balancing are none,
+    /// unless `ignore_exclusion` says to overlook the exclusion.
+    pub fn candidates<'a>(
+        self,
+        nodes: impl Iterator<Item = (&'a String, &'a NodeFacts)>,
+        pods: impl Iterator<Item = &'a PodFacts>,
+        ignore_exclusion: bool,
+    ) -> Candidates {
+        let mut speakers: BTreeMap<&str, bool> = BTreeMap::new();
+        for pod in pods.filter(|pod| !pod.ending) {
+            *speakers.entry(&pod.node).or_default() |= pod.ready;
+        }
+        let mut candidates = Candidates::default();
+        for (name, node) in nodes {
+            let excluded = node.labels.contains_key(names::LABEL_EXCLUDE_BALANCERS) && !ignore_exclusion;
+            let speaker = match self {
+                Self::EveryNode => Some(true),
+                Self::SpeakerPods => speakers.get(name.as_str()).copied(),
+            };
+            let Some(speaking) = speaker.filter(|_| !excluded && !node.network_unavailable) else { continue };
+            let side = if speaking && node.ready { &mut candidates.up } else { &mut candidates.down };
+            side.insert(name.clone());
+        }
+        candidates
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(ready: bool) -> NodeFacts {
+        NodeFacts { ready, ..NodeFacts::default() }
+    }
+
+    fn pod(node: &str, ready: bool) -> PodFacts {
+        PodFacts { node: node.to_owned(), ready, ending: false }
+    }
+
+    fn named(nodes: &[(&str, NodeFacts)]) -> BTreeMap<String, NodeFacts> {
+        nodes.iter().map(|(name, facts)| ((*name).to_owned(), facts.clone())).collect()
+    }
+
+    fn candidates(members: Members, nodes: &[(&str, NodeFacts)], pods: &[PodFacts]) -> (Vec<String>, Vec<String>) {
+        let found = members.candidates(named(nodes).iter(), pods.iter(), false);
+        (found.up.into_iter().collect(), found.down.into_iter().collect())
+    }
+
+    fn both(up: &[&str], down: &[&str]) -> (Vec<String>, Vec<String>) {
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        (owned(up), owned(down))
+    }
+
+    #[test]
+    fn ready_nodes_are_up_and_others_are_the_last_resort() {
+        let nodes = [("a", node(true)), ("b", node(false))];
+        assert_eq!(candidates(Members::EveryNode, &nodes, &[]), both(&["a"], &["b"]));
+    }
+
+    #[test]
+    fn with_speaker_pods_only_nodes_that_have_one_count() {
+        let nodes = [("a", node(true)), ("b", node(true)), ("c", node(true)), ("d", node(false))];
+        let mut ending = pod("b", true);
+        ending.ending = true;
+        let pods = [pod("a", true), ending, pod("c", false), pod("d", true), pod("gone", true)];
+        assert_eq!(candidates(Members::SpeakerPods, &nodes, &pods), both(&["a"], &["c", "d"]));
+    }
+
+    #[test]
+    fn the_new_pod_counts_while_the_old_one_ends() {
+        let mut old = pod("a", true);
+        old.ending = true;
+        assert_eq!(candidates(Members::SpeakerPods, &[("a", node(true))], &[old, pod("a", true)]), both(&["a"], &[]));
+    }
+
+    #[test]
+    fn excluded_nodes_and_nodes_without_network_never_announce() {
+        let mut excluded = node(true);
+        excluded.labels.insert(names::LABEL_EXCLUDE_BALANCERS.to_owned(), String::new());
+        let mut cut = node(true);
+        cut.network_unavailable = true;
+        let nodes = [("a", excluded), ("b", cut), ("c", node(true))];
+        assert_eq!(candidates(Members::EveryNode, &nodes, &[]), both(&["c"], &[]));
+        let overlooked = Members::EveryNode.candidates(named(&nodes).iter(), [].iter(), true);
+        assert_eq!(overlooked.up.into_iter().collect::<Vec<_>>(), ["a", "c"]);
+    }
+
+    #[test]
+    fn conditions_and_phases_are_read_from_the_objects() {
+        let condition =
+            |kind: &str, status: &str| slim::NodeCondition { type_: kind.to_owned(), status: status.to_owned() };
+        let mut object = slim::Node::default();
+        object.status.conditions = vec![condition("Ready", "True"), condition("NetworkUnavailable", "True")];
+        let facts = NodeFacts::from(object);
+        assert!(facts.ready && facts.network_unavailable);
+        let mut object = slim::Pod::default();
+        object.status.phase = Some("Failed".to_owned());
+        assert!(PodFacts::from(object).ending);
+    }
+}

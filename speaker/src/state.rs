@@ -1,0 +1,357 @@
+//! What can come in: the cluster and the node's interfaces as far as announcements depend on them. Pure.
+//!
+//! ```text
+//! Input (watch event | interfaces) --apply--> State --settle--> Dirty { all | these Services }
+//! ```
+//! Nothing is decided before every list is complete once ([`State::is_complete`]): half a picture would make two owners. From
+//! then on only observed changes count; silence of the API changes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::IpAddr;
+
+use api::v1beta1::{AddressPool, IPAddressPool, L2Advertisement};
+use api::{names, slim};
+use config::model::Config;
+use config::{Class, NamespaceLabels, NodeLabels, Resources};
+use kube::ResourceExt;
+use runtime::index::{Changes, Index, map_event};
+use runtime::watch::{Broken, Event};
+
+use crate::announce::l2::{self, Subject, View};
+use crate::announce::{Announcement, Reason};
+use crate::members::{Candidates, Members, NodeFacts, PodFacts};
+use crate::slices::Slices;
+
+/// Names a Service.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServiceKey {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl fmt::Display for ServiceKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// Something that happened.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// Services of type LoadBalancer.
+    Service(Event<slim::Service>),
+    /// EndpointSlices.
+    EndpointSlice(Event<slim::EndpointSlice>),
+    /// Nodes.
+    Node(Event<slim::Node>),
+    /// Speaker pods.
+    Pod(Event<slim::Pod>),
+    /// Namespaces.
+    Namespace(Event<slim::Namespace>),
+    /// IPAddressPools.
+    Pool(Event<Result<IPAddressPool, Broken>>),
+    /// AddressPools.
+    AddressPool(Event<Result<AddressPool, Broken>>),
+    /// L2Advertisements.
+    L2Advertisement(Event<Result<L2Advertisement, Broken>>),
+    /// Names of this node's interfaces, excluded ones left out.
+    Interfaces(BTreeSet<String>),
+}
+
+/// What does not change while the speaker runs.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// This node.
+    pub node: String,
+    /// How liveness of the other speakers is found out.
+    pub members: Members,
+    /// The load balancer class we serve; `None` for Services without a class.
+    pub class: Option<String>,
+    /// Announce from nodes that are excluded from load balancing, too.
+    pub ignore_exclusion: bool,
+}
+
+/// Which Services need a new decision.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Dirty {
+    /// All of them.
+    pub all: bool,
+    /// These.
+    pub services: BTreeSet<ServiceKey>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct ServiceFacts {
+    uid: String,
+    /// Of a load balancer class that we serve.
+    ours: bool,
+    load_balancer: bool,
+    local: bool,
+    shares_address: bool,
+    labels: BTreeMap<String, String>,
+    /// `Err` when an entry of the status is no address.
+    addresses: Result<Vec<IpAddr>, ()>,
+}
+
+/// The cluster as this speaker sees it.
+#[derive(Debug)]
+pub struct State {
+    settings: Settings,
+    services: Index<ServiceKey, ServiceFacts>,
+    slices: Slices,
+    nodes: Index<String, NodeFacts>,
+    pods: Index<(String, String), PodFacts>,
+    namespaces: Index<String, BTreeMap<String, String>>,
+    pools: Index<String, Result<IPAddressPool, Broken>>,
+    address_pools: Index<String, Result<AddressPool, Broken>>,
+    l2_advertisements: Index<String, Result<L2Advertisement, Broken>>,
+    interfaces: Option<BTreeSet<String>>,
+    config: Config,
+    problems: BTreeSet<String>,
+    candidates: Candidates,
+    dirty: Dirty,
+    config_is_old: bool,
+    candidates_are_old: bool,
+    was_complete: bool,
+}
+
+impl State {
+    /// Nothing is known yet.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            services: Index::new(),
+            slices: Slices::default(),
+            nodes: Index::new(),
+            pods: Index::new(),
+            namespaces: Index::new(),
+            pools: Index::new(),
+            address_pools: Index::new(),
+            l2_advertisements: Index::new(),
+            interfaces: None,
+            config: Config::default(),
+            problems: BTreeSet::new(),
+            candidates: Candidates::default(),
+            dirty: Dirty::default(),
+            config_is_old: true,
+            candidates_are_old: true,
+            was_complete: false,
+        }
+    }
+
+    /// Takes in what happened. Call [`State::settle`] after a batch.
+    pub fn apply(&mut self, input: Input) {
+        match input {
+            Input::Service(event) => {
+                let class = self.settings.class.clone();
+                let event = map_event(event, |service| service_facts(service, class.as_deref()));
+                let changes = self.services.apply(event);
+                self.touch(changes);
+            }
+            Input::EndpointSlice(event) => self.dirty.services.extend(self.slices.apply(event)),
+            Input::Node(event) => {
+                let event = map_event(event, |node| (node.name_any(), NodeFacts::from(node)));
+                let changed = !self.nodes.apply(event).is_empty();
+                self.config_is_old |= changed;
+                self.candidates_are_old |= changed;
+            }
+            Input::Pod(event) => {
+                let event = map_event(event, |pod| (object_key(&pod), PodFacts::from(pod)));
+                self.candidates_are_old |= !self.pods.apply(event).is_empty();
+            }
+            Input::Namespace(event) => {
+                let event =
+                    map_event(event, |namespace| (namespace.name_any(), namespace.metadata.labels.unwrap_or_default()));
+                self.config_is_old |= !self.namespaces.apply(event).is_empty();
+            }
+            Input::Pool(event) => self.config_is_old |= take(&mut self.pools, event, |pool| pool.status = None),
+            Input::AddressPool(event) => self.config_is_old |= take(&mut self.address_pools, event, |_| ()),
+            Input::L2Advertisement(event) => {
+                self.config_is_old |= take(&mut self.l2_advertisements, event, |ad| ad.status = None);
+            }
+            Input::Interfaces(names) => {
+                self.dirty.all |= self.interfaces.as_ref() != Some(&names);
+                self.interfaces = Some(names);
+            }
+        }
+    }
+
+    fn touch(&mut self, changes: Changes<ServiceKey>) {
+        self.dirty.services.extend(changes.upserted);
+        self.dirty.services.extend(changes.removed);
+    }
+
+    /// Whether every list was complete at least once; before that nothing is decided.
+    pub fn is_complete(&self) -> bool {
+        self.missing().is_none()
+    }
+
+    /// What is still waited for. AddressPools are not: clusters may lack that kind, and addresses of a pool that is not known
+    /// yet are simply not announced yet.
+    pub fn missing(&self) -> Option<&'static str> {
+        let wants_pods = self.settings.members == Members::SpeakerPods;
+        [
+            ("Services", self.services.is_synced()),
+            ("EndpointSlices", self.slices.is_synced()),
+            ("Nodes", self.nodes.is_synced()),
+            ("speaker pods", self.pods.is_synced() || !wants_pods),
+            ("Namespaces", self.namespaces.is_synced()),
+            ("IPAddressPools", self.pools.is_synced()),
+            ("L2Advertisements", self.l2_advertisements.is_synced()),
+            ("the node's interfaces", self.interfaces.is_some()),
+        ]
+        .into_iter()
+        .find_map(|(what, there)| (!there).then_some(what))
+    }
+
+    /// Brings configuration and candidates up to date; returns the Services that need a new decision since the last call.
+    pub fn settle(&mut self) -> Dirty {
+        if !self.is_complete() {
+            return Dirty::default();
+        }
+        if std::mem::take(&mut self.config_is_old) {
+            self.compile();
+        }
+        if std::mem::take(&mut self.candidates_are_old) {
+            let (nodes, pods) = (self.nodes.iter(), self.pods.values());
+            let candidates = self.settings.members.candidates(nodes, pods, self.settings.ignore_exclusion);
+            self.dirty.all |= candidates != self.candidates;
+            self.candidates = candidates;
+        }
+        self.dirty.all |= !std::mem::replace(&mut self.was_complete, true);
+        std::mem::take(&mut self.dirty)
+    }
+
+    fn compile(&mut self) {
+        let compiled = config::compile(&Resources {
+            pools: valid(&self.pools),
+            address_pools: valid(&self.address_pools),
+            l2_advertisements: valid(&self.l2_advertisements),
+            nodes: self
+                .nodes
+                .iter()
+                .map(|(name, node)| NodeLabels { name: name.clone(), labels: node.labels.clone() })
+                .collect(),
+            namespaces: self
+                .namespaces
+                .iter()
+                .map(|(name, labels)| NamespaceLabels { name: name.clone(), labels: labels.clone() })
+                .collect(),
+            ..Resources::default()
+        });
+        let errors = compiled.findings.iter().filter(|finding| finding.class == Class::Error);
+        self.problems = errors.map(|finding| format!("{}: {finding}", finding.object)).collect();
+        self.problems
+            .extend(broken(&self.pools).chain(broken(&self.address_pools)).chain(broken(&self.l2_advertisements)));
+        self.dirty.all |= compiled.config != self.config;
+        self.config = compiled.config;
+    }
+
+    /// Objects that are not in force, one line each, naming object and remedy.
+    pub fn problems(&self) -> &BTreeSet<String> {
+        &self.problems
+    }
+
+    /// The nodes that may announce.
+    pub fn candidates(&self) -> &Candidates {
+        &self.candidates
+    }
+
+    /// This node.
+    pub fn node(&self) -> &str {
+        &self.settings.node
+    }
+
+    /// All Services there are.
+    pub fn services(&self) -> impl Iterator<Item = &ServiceKey> {
+        self.services.iter().map(|(key, _)| key)
+    }
+
+    /// The uid of a Service, for events about it.
+    pub fn uid(&self, key: &ServiceKey) -> Option<&str> {
+        self.services.get(key).map(|service| service.uid.as_str())
+    }
+
+    /// Whether this node announces the Service, and how.
+    ///
+    /// # Errors
+    /// The reason why not.
+    pub fn decide(&self, key: &ServiceKey) -> Result<Announcement, Reason> {
+        let service = self.services.get(key).filter(|service| service.ours).ok_or(Reason::ServiceDeleted)?;
+        if !service.load_balancer {
+            return Err(Reason::NotLoadBalancer);
+        }
+        let addresses = service.addresses.as_ref().map_err(|()| Reason::InvalidIp)?;
+        let nothing = BTreeSet::new();
+        let view = View {
+            node: &self.settings.node,
+            config: &self.config,
+            candidates: &self.candidates,
+            interfaces: self.interfaces.as_ref().unwrap_or(&nothing),
+        };
+        let subject = Subject {
+            addresses,
+            labels: &service.labels,
+            shares_address: service.shares_address,
+            local: service.local,
+            serving: &self.slices.serving(key),
+        };
+        l2::decide(&view, &subject)
+    }
+}
+
+fn object_key(object: &impl ResourceExt) -> (String, String) {
+    (object.namespace().unwrap_or_default(), object.name_any())
+}
+
+fn service_facts(service: slim::Service, class: Option<&str>) -> (ServiceKey, ServiceFacts) {
+    let (namespace, name) = object_key(&service);
+    let annotated = |key: &str| service.annotations().contains_key(key);
+    let shares_address =
+        annotated(names::ANNOTATION_ALLOW_SHARED_IP) || annotated(names::ANNOTATION_ALLOW_SHARED_IP_DEPRECATED);
+    let ingress = &service.status.load_balancer.ingress;
+    let facts = ServiceFacts {
+        uid: service.uid().unwrap_or_default(),
+        ours: service.spec.load_balancer_class.as_deref() == class,
+        load_balancer: service.spec.type_.as_deref() == Some("LoadBalancer"),
+        local: service.spec.external_traffic_policy.as_deref() == Some("Local"),
+        shares_address,
+        addresses: ingress.iter().map(|entry| entry.ip.as_deref().unwrap_or_default().parse().map_err(drop)).collect(),
+        labels: service.metadata.labels.unwrap_or_default(),
+    };
+    (ServiceKey { namespace, name }, facts)
+}
+
+/// Takes in an event of a custom resource; returns whether anything changed that configuration depends on.
+fn take<K: ResourceExt + Clone + PartialEq>(
+    index: &mut Index<String, Result<K, Broken>>,
+    event: Event<Result<K, Broken>>,
+    drop_status: impl Fn(&mut K),
+) -> bool {
+    let event = map_event(event, |object| match object {
+        Ok(mut object) => {
+            drop_status(&mut object);
+            // What every write changes must not look like a change of the configuration.
+            let meta = object.meta_mut();
+            (meta.managed_fields, meta.resource_version, meta.generation) = (None, None, None);
+            (object.name_any(), Ok(object))
+        }
+        Err(broken) => (broken.name.clone(), Err(broken)),
+    });
+    !index.apply(event).is_empty()
+}
+
+fn valid<K: Clone + PartialEq>(index: &Index<String, Result<K, Broken>>) -> Vec<K> {
+    index.values().filter_map(|object| object.as_ref().ok()).cloned().collect()
+}
+
+fn broken<K: PartialEq>(index: &Index<String, Result<K, Broken>>) -> impl Iterator<Item = String> {
+    index.values().filter_map(|object| object.as_ref().err()).map(Broken::to_string)
+}
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+pub(crate) mod tests;

@@ -1,0 +1,220 @@
+//! How the parts are connected, and the owner loop that turns changes into announcements.
+//!
+//! ```text
+//!  watches ---+
+//!             +--> owner: State::apply* -> settle -> plan -> Apply::all --> announcer --> network
+//!  interfaces-+      (the only task that touches State and Announced)
+//! ```
+
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::pin::Pin;
+use std::time::Duration;
+
+use anyhow::Context;
+use api::v1beta1::{AddressPool, IPAddressPool, L2Advertisement};
+use api::{names, slim};
+use futures::stream::{self, SelectAll};
+use futures::{Stream, StreamExt};
+use kube::{Api, Client};
+use runtime::client::{self, Retry};
+use runtime::events::Publisher;
+use runtime::health::Health;
+use runtime::metrics::{Registry, serve_https};
+use runtime::shutdown::Shutdown;
+use runtime::tasks::Tasks;
+use runtime::tls::TlsSource;
+use runtime::watch::{WatchConfig, WatchMetrics, watched, watched_guarded};
+use tokio::sync::{mpsc, watch};
+use tokio::time::MissedTickBehavior;
+
+use crate::apply::Apply;
+use crate::args::Args;
+use crate::l2::selection::{self, Exclusions, Link};
+use crate::l2::{announcer, interfaces, packet};
+use crate::members::Members;
+use crate::metrics::Metrics;
+use crate::plan::{Announced, plan};
+use crate::state::{Input, State};
+
+/// Where the ConfigMap `metallb-excludel2` is mounted.
+const EXCLUSIONS: &str = "/etc/metallb/excludel2.yaml";
+/// Component name of our Events.
+const COMPONENT: &str = "metallb-speaker";
+/// How long the parts may take to stop.
+const GRACE: Duration = Duration::from_secs(1);
+/// Most changes taken in before the next decision.
+const BATCH: usize = 1024;
+const HEARTBEAT: Duration = Duration::from_secs(10);
+
+type Inputs = SelectAll<Pin<Box<dyn Stream<Item = Input> + Send>>>;
+
+/// The speaker from start to end.
+///
+/// # Errors
+/// Flags, exclusion file, capabilities or ports are unusable, or a part ended unexpectedly.
+pub async fn speak(args: Args) -> anyhow::Result<()> {
+    let (settings, namespace) = args.settings()?;
+    let exclusions = exclusions(Path::new(EXCLUSIONS))?;
+    packet::probe()?;
+    let shutdown = Shutdown::on_signals()?;
+    let client = client::connect(&client::user_agent("speaker"), Retry::Never).await?;
+    let mut registry = Registry::new();
+    let metrics = Metrics::register(&mut registry);
+    let watch_metrics = WatchMetrics::register(&mut registry);
+    let health = Health::new();
+    let (links_in, links) = watch::channel(None);
+    let (commands, batches) = mpsc::unbounded_channel();
+
+    let mut tasks = Tasks::new(shutdown.clone());
+    let probes = SocketAddr::from((Ipv4Addr::LOCALHOST, args.health_probe_port));
+    let (probed, until) = (health.clone(), shutdown.clone());
+    tasks.spawn("the health probe server", async move { probed.serve(probes, until).await });
+    let scrapes = SocketAddr::from((Ipv6Addr::UNSPECIFIED, args.port));
+    let tls = TlsSource::from_flags(args.tls.clone(), &args.metrics_cert_dir);
+    tasks.spawn("the metrics server", serve_https(scrapes, registry, tls, Some(client.clone()), shutdown.clone()));
+    let until = shutdown.clone();
+    tasks.spawn("the watch on the node's interfaces", async move {
+        until.or(interfaces::observe(links_in)).await.unwrap_or(Ok(()))
+    });
+    let until = shutdown.clone();
+    let announcer = announcer::run(exclusions.clone(), metrics.layer2.clone(), links.clone(), batches);
+    tasks.spawn("the layer 2 announcer", async move { until.or(announcer).await.unwrap_or(Ok(())) });
+
+    let mut inputs = watches(&client, &namespace, settings.members, &args.ml_labels, &watch_metrics);
+    inputs.push(interface_names(links, exclusions).boxed());
+    let apply = Apply { commands, metrics, events: Publisher::new(client, COMPONENT) };
+    let until = shutdown.clone();
+    tasks.spawn("the owner of the announcements", async move {
+        until.or(own(State::new(settings), inputs, apply, health)).await;
+        Ok(())
+    });
+    tasks.run(GRACE).await
+}
+
+/// Reads the names of interfaces to leave alone; without the file there are none.
+fn exclusions(path: &Path) -> anyhow::Result<Exclusions> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Exclusions::default()),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    };
+    let config_map = names::EXCLUDE_L2_CONFIG_MAP;
+    Exclusions::parse(&text)
+        .with_context(|| format!("{} is not usable, correct the ConfigMap {config_map}", path.display()))
+}
+
+/// Everything the speaker watches in the cluster.
+fn watches(client: &Client, namespace: &str, members: Members, labels: &str, metrics: &WatchMetrics) -> Inputs {
+    let all = WatchConfig::default;
+    let services = WatchConfig { field_selector: Some("spec.type=LoadBalancer".to_owned()), ..all() };
+    let slices = WatchConfig { label_selector: Some(format!("!{}", names::LABEL_HEADLESS)), ..all() };
+    let pods = WatchConfig { label_selector: Some(labels.to_owned()), ..all() };
+    let c = || client.clone();
+    let m = || metrics.clone();
+    let pools: Api<IPAddressPool> = Api::namespaced(c(), namespace);
+    let address_pools: Api<AddressPool> = Api::namespaced(c(), namespace);
+    let l2_advertisements: Api<L2Advertisement> = Api::namespaced(c(), namespace);
+
+    let mut inputs = Inputs::new();
+    inputs.push(watched(Api::<slim::Service>::all(c()), services, m()).map(Input::Service).boxed());
+    inputs.push(watched(Api::<slim::EndpointSlice>::all(c()), slices, m()).map(Input::EndpointSlice).boxed());
+    inputs.push(watched(Api::<slim::Node>::all(c()), all(), m()).map(Input::Node).boxed());
+    inputs.push(watched(Api::<slim::Namespace>::all(c()), all(), m()).map(Input::Namespace).boxed());
+    inputs.push(watched_guarded(pools, all(), m()).map(Input::Pool).boxed());
+    inputs.push(watched_guarded(address_pools, all(), m()).map(Input::AddressPool).boxed());
+    inputs.push(watched_guarded(l2_advertisements, all(), m()).map(Input::L2Advertisement).boxed());
+    if members == Members::SpeakerPods {
+        inputs.push(watched(Api::<slim::Pod>::namespaced(c(), namespace), pods, m()).map(Input::Pod).boxed());
+    }
+    inputs
+}
+
+/// The interfaces that advertisements may name, each time they change.
+fn interface_names(
+    links: watch::Receiver<Option<Vec<Link>>>,
+    exclusions: Exclusions,
+) -> impl Stream<Item = Input> + Send {
+    stream::unfold((links, exclusions), async |(mut links, exclusions)| {
+        links.changed().await.ok()?;
+        let names = {
+            let seen = links.borrow_and_update();
+            selection::names(seen.as_deref().unwrap_or_default(), &exclusions)
+        };
+        Some((Input::Interfaces(names), (links, exclusions)))
+    })
+}
+
+/// Takes in changes and acts on them, until the inputs end or the task is dropped.
+async fn own(mut state: State, inputs: Inputs, apply: Apply, health: Health) {
+    let mut inputs = inputs.ready_chunks(BATCH);
+    let mut announced = Announced::default();
+    let mut problems = BTreeSet::new();
+    let mut missing = None;
+    let mut pulse = tokio::time::interval(HEARTBEAT);
+    pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = pulse.tick() => health.heartbeat(),
+            batch = inputs.next() => {
+                let Some(batch) = batch else { return };
+                apply.metrics.updated(u64::try_from(batch.len()).unwrap_or(u64::MAX));
+                batch.into_iter().for_each(|input| state.apply(input));
+                let dirty = state.settle();
+                let actions = plan(&state, &mut announced, &dirty);
+                apply.all(&state, actions);
+                report(&state, &mut problems, &apply.metrics);
+                if let Some(what) = state.missing() {
+                    if missing.replace(what) != Some(what) {
+                        health.set_unready(format!("waiting for {what}"));
+                        tracing::debug!(event = "starting", "waiting for {what}");
+                    }
+                } else if !health.is_ready() {
+                    tracing::info!(event = "ready", "all lists are complete, announcing from now on");
+                    health.set_ready(true);
+                }
+            }
+        }
+    }
+}
+
+/// Logs each object that is not in force once, and once more when it is mended.
+fn report(state: &State, known: &mut BTreeSet<String>, metrics: &Metrics) {
+    if !state.is_complete() {
+        return;
+    }
+    let found = state.problems();
+    for problem in found.difference(known) {
+        tracing::error!(event = "configuration", "configuration error: {problem}");
+    }
+    for problem in known.difference(found) {
+        tracing::info!(event = "configuration", "no longer a configuration error: {problem}");
+    }
+    if found != known {
+        known.clone_from(found);
+        metrics.update_failed(found.len());
+    }
+    metrics.configuration(found.len());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_exclusion_file_excludes_nothing() {
+        assert!(!exclusions(Path::new("/nonexistent/excludel2.yaml")).unwrap().excludes("lo"));
+    }
+
+    #[test]
+    fn an_invalid_exclusion_is_one_line_that_names_file_pattern_and_remedy() {
+        let path = std::env::temp_dir().join(format!("excludel2-{}.yaml", std::process::id()));
+        std::fs::write(&path, "announcedInterfacesToExclude: ['(']\n").unwrap();
+        let text = format!("{:#}", exclusions(&path).unwrap_err());
+        std::fs::remove_file(&path).unwrap();
+        assert!(text.contains("excludel2") && text.contains("\"(\"") && text.contains("ConfigMap metallb-excludel2"));
+        assert_eq!(text.lines().count(), 1, "{text}");
+    }
+}
