@@ -2,6 +2,8 @@
 //!
 //! These tests stand outside the sandbox, start `cluster supervise` as a user would and look at the machine afterwards.
 #![forbid(unsafe_code)]
+// Every function here is part of a test.
+#![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -16,14 +18,14 @@ use nix::unistd::Pid;
 fn a_cluster_that_is_told_to_end_leaves_nothing_behind() {
     let cluster = Supervised::start("ltold");
     cluster.signal(Signal::SIGTERM);
-    cluster.is_gone();
+    cluster.must_be_gone();
 }
 
 #[test]
 fn a_cluster_whose_supervisor_is_killed_leaves_nothing_behind() {
     let cluster = Supervised::start("lkilled");
     cluster.signal(Signal::SIGKILL);
-    cluster.is_gone();
+    cluster.must_be_gone();
 }
 
 #[test]
@@ -35,7 +37,7 @@ fn what_a_killed_reaper_leaves_is_swept_by_the_next_run() {
     until("the cluster's processes to be gone", || cluster.processes().is_empty());
     assert!(cluster.sandbox.dir().exists(), "the folder was removed though nobody was left to do it");
     assert!(sandbox::sweep().unwrap().contains(&cluster.sandbox.id().to_owned()));
-    cluster.is_gone();
+    cluster.must_be_gone();
 }
 
 #[test]
@@ -47,7 +49,7 @@ fn a_second_cluster_of_the_same_name_is_refused_and_the_first_goes_on() {
     assert!(words.contains("is running already"), "{words}");
     assert!(cluster.sandbox.is_alive());
     cluster.signal(Signal::SIGTERM);
-    cluster.is_gone();
+    cluster.must_be_gone();
 }
 
 /// A cluster of one node and the process that holds it.
@@ -102,7 +104,7 @@ impl Supervised {
         found
     }
 
-    fn is_gone(mut self) {
+    fn must_be_gone(mut self) {
         let _ = self.supervisor.wait();
         until("the cluster's folder to be gone", || !self.sandbox.dir().exists());
         assert_eq!(self.processes(), [0; 0]);

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 /// A program: its arguments, its own name first, to the code it ends with.
 type Program = fn(Vec<OsString>) -> ExitCode;
 
-const PROGRAMS: &[(&str, Program)] = &[];
+const PROGRAMS: &[(&str, Program)] = &[("operator", operator::run), ("speaker", speaker::run)];
 
 fn main() -> ExitCode {
     match choose(std::env::args_os().collect()) {
