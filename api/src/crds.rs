@@ -6,6 +6,7 @@
 //! The derives describe what serde accepts; users and upgrade checkers expect what Kubernetes' own generator writes. The
 //! differences are mended here, in one place:
 //! - `nullable` is dropped: in a CRD it means that the apiserver stores a null, which an absent field is not;
+//! - lines of a description are joined to paragraphs;
 //! - formats such as `uint16` are dropped or widened: the apiserver knows `int32` and `int64` only, and a 4-byte ASN
 //!   does not fit into `int32`;
 //! - selectors are marked atomic, so that two owners never mix their requirements;
@@ -96,6 +97,7 @@ fn tidy_root(root: &mut Map<String, Value>) {
 fn tidy_schema(schema: &mut Map<String, Value>) {
     schema.remove("nullable");
     schema.remove("title");
+    tidy_description(schema);
     tidy_format(schema);
     if is_label_selector(schema) {
         schema.insert("x-kubernetes-map-type".to_owned(), json!("atomic"));
@@ -120,6 +122,13 @@ fn tidy_schema(schema: &mut Map<String, Value>) {
 fn tidy_value(value: &mut Value) {
     if let Value::Object(schema) = value {
         tidy_schema(schema);
+    }
+}
+
+/// Joins the lines of a paragraph: where the source code breaks them means nothing to `kubectl explain`.
+fn tidy_description(schema: &mut Map<String, Value>) {
+    if let Some(Value::String(text)) = schema.get_mut("description") {
+        *text = text.split("\n\n").map(|paragraph| paragraph.replace('\n', " ")).collect::<Vec<_>>().join("\n\n");
     }
 }
 

@@ -42,6 +42,7 @@ pub struct BGPPeerSpec {
     /// Accept the number the peer shows instead of naming it: `internal` demands our own number, `external` any other.
     /// Set either this or `peerASN`.
     #[serde(default, rename = "dynamicASN", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "DynamicAsn")]
     pub dynamic_asn: Option<DynamicAsn>,
 
     /// Show this autonomous system number to the peer in place of `myASN`, 1 to 4294967295. External peers only.

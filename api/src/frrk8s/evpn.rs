@@ -11,6 +11,7 @@ use crate::schema::{Administrator, administrator_rules};
 pub struct EvpnConfig {
     /// Whether the node's VXLAN networks are announced: `All` or `Disabled`. Default `Disabled`.
     #[serde(default, rename = "advertiseVNIs", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "AdvertiseVnis")]
     pub advertise_vnis: Option<AdvertiseVnis>,
 
     /// Announce the addresses of the node's own interfaces in those networks.

@@ -19,6 +19,7 @@ pub struct Neighbor {
     /// Accept the number the peer shows: `internal` demands the router's own, `external` any other. Set either this or
     /// `asn`.
     #[serde(default, rename = "dynamicASN", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "DynamicAsn")]
     pub dynamic_asn: Option<DynamicAsn>,
 
     /// Show this autonomous system number to the peer in place of the router's own. External peers only.

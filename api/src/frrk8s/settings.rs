@@ -26,6 +26,7 @@ pub struct FRRK8sConfigurationSpec {
     /// How much the daemon and FRR log: `all`, `debug`, `info`, `warn`, `error` or `none`. Takes the place of the
     /// `--log-level` flag while it is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "LogLevel")]
     pub log_level: Option<LogLevel>,
 }
 

@@ -31,6 +31,7 @@ pub struct ConfigurationStateSpec {}
 pub struct ConfigurationStateStatus {
     /// `Valid` when everything is in use, `Invalid` when some of it is not, `Unknown` before the first look.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ConfigurationResult")]
     pub result: Option<ConfigurationResult>,
 
     /// All errors in one line; absent when there are none.

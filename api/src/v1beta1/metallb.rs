@@ -45,6 +45,7 @@ pub struct MetalLBSpec {
 
     /// How much the programs log: `all`, `debug`, `info`, `warn`, `error` or `none`. Default `info`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "LogLevel")]
     pub log_level: Option<LogLevel>,
 
     /// Serve only Services with this `spec.loadBalancerClass`, such as `internal-vip` or `example.com/internal-vip`.
