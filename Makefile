@@ -5,7 +5,9 @@ SHELL := /bin/bash
 
 CARGO ?= cargo
 # The one Kubernetes release the test cluster is built from; see hack/control-plane.
-CLUSTER := $(CARGO) run --quiet --package e2e --bin cluster --
+# Name of the cluster of `make cluster`.
+ID ?= main
+CLUSTER := $(CARGO) run --quiet --package e2e --bin cluster -- --id $(ID)
 
 .PHONY: help demo test unit e2e lint fmt gen check-gen image deps control-plane cluster cluster-down deny clean
 
@@ -49,7 +51,7 @@ control-plane: ## Find or build the Kubernetes programs of the test cluster and 
 cluster: deps control-plane image ## Start a cluster of three nodes and leave it running
 	@$(CLUSTER) up
 
-cluster-down: ## Remove the cluster of `make cluster` and whatever killed runs left
+cluster-down: ## Remove the cluster of `make cluster` and whatever killed runs left (ID=demo for that of make demo KEEP=1)
 	@$(CLUSTER) down
 
 deny: ## Licences, bans and sources of every dependency (installs cargo-deny into target/tools)
