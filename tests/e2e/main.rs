@@ -4,7 +4,10 @@
 //! another, because some of them cut nodes off.
 #![forbid(unsafe_code)]
 
+mod crds;
+mod l2_service;
 mod testbed;
+mod web;
 
 use std::process::ExitCode;
 
@@ -15,7 +18,7 @@ use e2e::testbed::{Options, artifacts};
 use libtest_mimic::{Arguments, Trial};
 
 fn trials(suite: &Suite) -> Vec<Trial> {
-    [testbed::trials(suite)].into_iter().flatten().collect()
+    [testbed::trials(suite), crds::trials(suite), l2_service::trials(suite)].into_iter().flatten().collect()
 }
 
 fn main() -> ExitCode {

@@ -4,9 +4,11 @@
 //! - [`testbed`]: a real cluster inside them: control plane, nodes, hosts.
 //! - [`wait`]: conditions with a deadline and a reason.
 //! - [`suite`]: trials that share one cluster.
+//! - [`install`]: the product on it, as a user installs it.
 #![forbid(unsafe_code)]
 
 pub mod cgroup;
+pub mod install;
 pub mod sandbox;
 pub mod suite;
 pub mod testbed;
