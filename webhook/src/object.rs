@@ -1,0 +1,195 @@
+//! The kinds that are judged, each as its own type.
+//!
+//! ```text
+//!  DynamicObject (JSON of the request, or of a list) --parse(kind)--> Object --add_to / replace_in--> Resources
+//! ```
+
+use api::{v1beta1, v1beta2};
+use config::{Backend, Kind, ObjectId, Resources, metallb};
+use kube::ResourceExt;
+use kube::api::{ApiResource, DynamicObject};
+use kube::core::ObjectMeta;
+
+/// An object of a kind that is judged.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Object {
+    /// See the kind.
+    IPAddressPool(Box<v1beta1::IPAddressPool>),
+    /// See the kind.
+    AddressPool(Box<v1beta1::AddressPool>),
+    /// See the kind.
+    L2Advertisement(Box<v1beta1::L2Advertisement>),
+    /// See the kind.
+    BGPAdvertisement(Box<v1beta1::BGPAdvertisement>),
+    /// Of either version: both have one schema.
+    BGPPeer(Box<v1beta2::BGPPeer>),
+    /// See the kind.
+    BFDProfile(Box<v1beta1::BFDProfile>),
+    /// See the kind.
+    Community(Box<v1beta1::Community>),
+    /// See the kind.
+    MetalLB(Box<v1beta1::MetalLB>),
+}
+
+/// How the API names a kind.
+pub fn api_resource(kind: Kind) -> ApiResource {
+    match kind {
+        Kind::IPAddressPool => ApiResource::erase::<v1beta1::IPAddressPool>(&()),
+        Kind::AddressPool => ApiResource::erase::<v1beta1::AddressPool>(&()),
+        Kind::L2Advertisement => ApiResource::erase::<v1beta1::L2Advertisement>(&()),
+        Kind::BGPAdvertisement => ApiResource::erase::<v1beta1::BGPAdvertisement>(&()),
+        Kind::BGPPeer => ApiResource::erase::<v1beta2::BGPPeer>(&()),
+        Kind::BFDProfile => ApiResource::erase::<v1beta1::BFDProfile>(&()),
+        Kind::Community => ApiResource::erase::<v1beta1::Community>(&()),
+        Kind::MetalLB => ApiResource::erase::<v1beta1::MetalLB>(&()),
+    }
+}
+
+impl Object {
+    /// Reads an object as this kind.
+    ///
+    /// # Errors
+    /// One line that names the object and what cannot be read.
+    pub fn parse(kind: Kind, object: DynamicObject) -> Result<Self, String> {
+        let name = object.name_any();
+        let boxed = match kind {
+            Kind::IPAddressPool => object.try_parse().map(|it| Self::IPAddressPool(Box::new(it))),
+            Kind::AddressPool => object.try_parse().map(|it| Self::AddressPool(Box::new(it))),
+            Kind::L2Advertisement => object.try_parse().map(|it| Self::L2Advertisement(Box::new(it))),
+            Kind::BGPAdvertisement => object.try_parse().map(|it| Self::BGPAdvertisement(Box::new(it))),
+            Kind::BGPPeer => object.try_parse().map(|it| Self::BGPPeer(Box::new(it))),
+            Kind::BFDProfile => object.try_parse().map(|it| Self::BFDProfile(Box::new(it))),
+            Kind::Community => object.try_parse().map(|it| Self::Community(Box::new(it))),
+            Kind::MetalLB => object.try_parse().map(|it| Self::MetalLB(Box::new(it))),
+        };
+        boxed.map_err(|error| format!("{kind} {name} cannot be read: {error}"))
+    }
+
+    /// Its kind.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::IPAddressPool(_) => Kind::IPAddressPool,
+            Self::AddressPool(_) => Kind::AddressPool,
+            Self::L2Advertisement(_) => Kind::L2Advertisement,
+            Self::BGPAdvertisement(_) => Kind::BGPAdvertisement,
+            Self::BGPPeer(_) => Kind::BGPPeer,
+            Self::BFDProfile(_) => Kind::BFDProfile,
+            Self::Community(_) => Kind::Community,
+            Self::MetalLB(_) => Kind::MetalLB,
+        }
+    }
+
+    /// Its metadata.
+    pub fn metadata(&self) -> &ObjectMeta {
+        match self {
+            Self::IPAddressPool(it) => &it.metadata,
+            Self::AddressPool(it) => &it.metadata,
+            Self::L2Advertisement(it) => &it.metadata,
+            Self::BGPAdvertisement(it) => &it.metadata,
+            Self::BGPPeer(it) => &it.metadata,
+            Self::BFDProfile(it) => &it.metadata,
+            Self::Community(it) => &it.metadata,
+            Self::MetalLB(it) => &it.metadata,
+        }
+    }
+
+    /// What findings call it.
+    pub fn id(&self) -> ObjectId {
+        let metadata = self.metadata();
+        ObjectId {
+            kind: self.kind(),
+            namespace: metadata.namespace.clone().unwrap_or_default(),
+            name: metadata.name.clone().unwrap_or_default(),
+        }
+    }
+
+    /// Whether it is on its way out and only waits for its finalizers.
+    pub fn is_being_deleted(&self) -> bool {
+        self.metadata().deletion_timestamp.is_some()
+    }
+
+    /// Whether nodes matter to this object by their labels.
+    pub fn selects_nodes(&self) -> bool {
+        match self {
+            Self::BGPAdvertisement(it) => !it.spec.node_selectors.is_empty() || !it.spec.node_selector.is_empty(),
+            Self::BGPPeer(it) => !it.spec.node_selectors.is_empty(),
+            Self::L2Advertisement(_)
+            | Self::IPAddressPool(_)
+            | Self::AddressPool(_)
+            | Self::BFDProfile(_)
+            | Self::Community(_)
+            | Self::MetalLB(_) => false,
+        }
+    }
+
+    /// Adds it to resources that do not hold it yet.
+    pub fn add_to(self, resources: &mut Resources) {
+        match self {
+            Self::IPAddressPool(it) => resources.pools.push(*it),
+            Self::AddressPool(it) => resources.address_pools.push(*it),
+            Self::L2Advertisement(it) => resources.l2_advertisements.push(*it),
+            Self::BGPAdvertisement(it) => resources.bgp_advertisements.push(*it),
+            Self::BGPPeer(it) => resources.peers.push(*it),
+            Self::BFDProfile(it) => resources.bfd_profiles.push(*it),
+            Self::Community(it) => resources.communities.push(*it),
+            Self::MetalLB(it) => {
+                if it.metadata.name.as_deref() == Some(metallb::NAME) {
+                    // A name that is none of the four is reported where the MetalLB resource itself is judged.
+                    resources.backend =
+                        it.spec.bgp_backend.as_deref().map_or(Ok(Backend::default()), str::parse).unwrap_or_default();
+                }
+            }
+        }
+    }
+
+    /// Puts it where the object of its kind and name was, or adds it.
+    pub fn replace_in(self, resources: &mut Resources) {
+        let name = self.metadata().name.clone();
+        remove_from(resources, self.kind(), name.as_deref());
+        self.add_to(resources);
+    }
+
+    /// Whether the resources hold it with the same content, whatever else its metadata say.
+    pub fn is_stored_in(&self, resources: &Resources) -> bool {
+        let name = &self.metadata().name;
+        match self {
+            Self::IPAddressPool(it) => resources
+                .pools
+                .iter()
+                .any(|o| o.metadata.name == *name && o.spec == it.spec && o.metadata.labels == it.metadata.labels),
+            Self::AddressPool(it) => resources
+                .address_pools
+                .iter()
+                .any(|o| o.metadata.name == *name && o.spec == it.spec && o.metadata.labels == it.metadata.labels),
+            Self::L2Advertisement(it) => {
+                resources.l2_advertisements.iter().any(|o| o.metadata.name == *name && o.spec == it.spec)
+            }
+            Self::BGPAdvertisement(it) => {
+                resources.bgp_advertisements.iter().any(|o| o.metadata.name == *name && o.spec == it.spec)
+            }
+            Self::BGPPeer(it) => resources.peers.iter().any(|o| o.metadata.name == *name && o.spec == it.spec),
+            Self::BFDProfile(it) => {
+                resources.bfd_profiles.iter().any(|o| o.metadata.name == *name && o.spec == it.spec)
+            }
+            Self::Community(it) => resources.communities.iter().any(|o| o.metadata.name == *name && o.spec == it.spec),
+            Self::MetalLB(_) => true,
+        }
+    }
+}
+
+/// Removes the object of this kind and name, if it is there.
+pub fn remove_from(resources: &mut Resources, kind: Kind, name: Option<&str>) {
+    fn without<T: ResourceExt>(objects: &mut Vec<T>, name: Option<&str>) {
+        objects.retain(|object| object.meta().name.as_deref() != name);
+    }
+    match kind {
+        Kind::IPAddressPool => without(&mut resources.pools, name),
+        Kind::AddressPool => without(&mut resources.address_pools, name),
+        Kind::L2Advertisement => without(&mut resources.l2_advertisements, name),
+        Kind::BGPAdvertisement => without(&mut resources.bgp_advertisements, name),
+        Kind::BGPPeer => without(&mut resources.peers, name),
+        Kind::BFDProfile => without(&mut resources.bfd_profiles, name),
+        Kind::Community => without(&mut resources.communities, name),
+        Kind::MetalLB => {}
+    }
+}
