@@ -11,9 +11,25 @@
 #![warn(missing_docs)]
 
 pub mod allocator;
-pub mod plan;
-pub mod pool_objects;
-pub mod service;
-pub mod state;
+mod apply;
+mod args;
 #[cfg(test)]
 mod fixtures;
+mod metrics;
+pub mod plan;
+pub mod pool_objects;
+mod pool_status;
+pub mod service;
+pub mod state;
+mod wiring;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// Runs the controller with this command line (the first element is the program's name) until it is told to stop.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    match runtime::args::parse::<args::Args>("controller", args) {
+        Ok(args) => runtime::main("controller", args.log_level, wiring::allocate(args)),
+        Err(code) => code,
+    }
+}

@@ -15,6 +15,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use api::v1beta1::IPAddressPoolStatus;
 use config::{Class, Finding, Kind, NamespaceLabels, PoolName, Resources};
 use runtime::index::{Changes, Index};
 use runtime::watch::Event;
@@ -420,6 +421,15 @@ impl State {
             self.pools.get(&finding.object.name).map(|pool| pool.uid.clone())
         };
         ObjectReport::of_finding(finding, uid.unwrap_or_default())
+    }
+
+    /// Takes in that a status was stored, so that it is not written again before the watch shows it.
+    pub fn pool_status_stored(&mut self, name: &str, status: IPAddressPoolStatus) {
+        if let Some(known) = self.pools.get(&name.to_owned()) {
+            let mut object = known.clone();
+            object.status = Some(status);
+            self.apply(Input::Pool(Event::Apply(object)));
+        }
     }
 
     /// IPAddressPool objects whose status does not show the numbers it should.

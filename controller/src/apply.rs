@@ -1,0 +1,282 @@
+//! Writes what was decided: status and annotation of Services in one conditional request, Events, log lines.
+//!
+//! ```text
+//!  Action::Write ──queue──▶ at most LIMIT requests under way ──▶ Done (to State::written)
+//!                                │ refused or failed
+//!                                └──▶ retry later, longer each time (to State::retry); others go on
+//! ```
+//! One merge patch of `services/status` writes both: the apiserver (tried with 1.36) takes changes of metadata through the
+//! status subresource, refuses the patch with 409 when `metadata.resourceVersion` is not the stored one, and asks for no
+//! right but `patch` on `services/status`.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use api::names::{ANNOTATION_IP_ALLOCATED_FROM_POOL, FIELD_MANAGER_CONTROLLER};
+use api::slim;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client};
+use runtime::client::{explain, http_code};
+use runtime::events::{EventType, Publisher};
+use serde_json::{Map, Value, json};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::allocator::{ServiceKey, quoted_list};
+use crate::plan::{Note, Severity, Step, Write};
+use crate::pool_objects::ObjectReport;
+use crate::service::{ANNOTATION_IP_ALLOCATED_FROM_POOL_DEPRECATED, Service};
+use crate::state::{Outcome, ServiceWrite, Subject};
+
+/// Requests under way at once. More would not be faster: the apiserver stores one after the other.
+const LIMIT: usize = 16;
+/// How long a request may take before its outcome counts as unknown.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// First pause after a failure; each further one is twice as long.
+const PAUSE: Duration = Duration::from_millis(250);
+/// Longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// How one write ended.
+#[derive(Debug)]
+pub struct Done {
+    /// Which write.
+    pub attempt: u64,
+    /// Of which Service.
+    pub key: ServiceKey,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// What the writer has to tell.
+#[derive(Debug)]
+pub enum Next {
+    /// A write ended.
+    Done(Done),
+    /// The pause after a failure is over.
+    Retry(ServiceKey),
+}
+
+/// The writer.
+pub struct Apply {
+    client: Client,
+    events: Publisher,
+    queue: VecDeque<ServiceWrite>,
+    running: JoinSet<Done>,
+    failures: BTreeMap<ServiceKey, u32>,
+    retries: BTreeSet<(Instant, ServiceKey)>,
+}
+
+impl Apply {
+    /// A writer with nothing to do.
+    pub fn new(client: Client, events: Publisher) -> Self {
+        Self {
+            client,
+            events,
+            queue: VecDeque::new(),
+            running: JoinSet::new(),
+            failures: BTreeMap::new(),
+            retries: BTreeSet::new(),
+        }
+    }
+
+    /// Queues a write and starts it when there is room.
+    pub fn write(&mut self, write: ServiceWrite) {
+        self.queue.push_back(write);
+        self.start();
+    }
+
+    fn start(&mut self) {
+        while self.running.len() < LIMIT
+            && let Some(write) = self.queue.pop_front()
+        {
+            let api: Api<slim::Service> = Api::namespaced(self.client.clone(), write.key.namespace());
+            self.running.spawn(async move {
+                let outcome = send(&api, &write).await;
+                Done { attempt: write.attempt, key: write.key, outcome }
+            });
+        }
+    }
+
+    /// The next write that ended or the next Service to look at again. Waits for ever while there is neither; safe to drop
+    /// and call again.
+    pub async fn next(&mut self) -> Next {
+        let next = tokio::select! {
+            done = ended(&mut self.running) => Next::Done(done),
+            key = due(&mut self.retries) => Next::Retry(key),
+        };
+        self.start();
+        if let Next::Done(Done { key, outcome: Outcome::Stored(_), .. }) = &next {
+            self.failures.remove(key);
+        }
+        next
+    }
+
+    /// Arranges for a Service to be looked at again, later after each failure in a row.
+    pub fn retry_later(&mut self, key: ServiceKey) {
+        let failures = self.failures.entry(key.clone()).or_default();
+        let pause = PAUSE.saturating_mul(2u32.saturating_pow(*failures)).min(LONGEST_PAUSE);
+        *failures = failures.saturating_add(1);
+        self.retries.insert((Instant::now() + pause, key));
+    }
+
+    /// Publishes an Event about a Service.
+    pub fn note(&self, subject: &Subject, note: &Note) {
+        let object = ObjectReference {
+            api_version: Some(String::from("v1")),
+            kind: Some(String::from("Service")),
+            namespace: Some(subject.key.namespace().to_owned()),
+            name: Some(subject.key.name().to_owned()),
+            uid: Some(subject.uid.clone()),
+            resource_version: Some(subject.resource_version.clone()),
+            ..ObjectReference::default()
+        };
+        let kind = match note.severity {
+            Severity::Normal => EventType::Normal,
+            Severity::Warning => EventType::Warning,
+        };
+        self.events.publish(&object, kind, note.reason, &note.text);
+    }
+
+    /// Tells that a pool object cannot be used.
+    pub fn report(&self, report: &ObjectReport) {
+        let ObjectReport { kind, namespace, name, uid, text } = report;
+        tracing::error!(event = "invalidConfiguration", kind, namespace, name, "{text}");
+        let object = ObjectReference {
+            api_version: Some(String::from("metallb.io/v1beta1")),
+            kind: Some((*kind).to_owned()),
+            namespace: Some(namespace.clone()),
+            name: Some(name.clone()),
+            uid: Some(uid.clone()).filter(|uid| !uid.is_empty()),
+            ..ObjectReference::default()
+        };
+        self.events.publish(&object, EventType::Warning, "ConfigurationError", text);
+    }
+}
+
+async fn ended(running: &mut JoinSet<Done>) -> Done {
+    loop {
+        match running.join_next().await {
+            Some(Ok(done)) => return done,
+            // A request that panicked ends the process in release builds; in tests its Service stays busy.
+            Some(Err(error)) => tracing::error!(event = "bug", "a write crashed: {error}"),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+async fn due(retries: &mut BTreeSet<(Instant, ServiceKey)>) -> ServiceKey {
+    let Some((when, key)) = retries.first().cloned() else { return std::future::pending().await };
+    sleep_until(when).await;
+    retries.remove(&(when, key.clone()));
+    key
+}
+
+/// Logs a step in MetalLB's words.
+pub fn log(key: &ServiceKey, step: &Step) {
+    let service = key.as_str();
+    match step {
+        Step::Assigned(addresses) => {
+            let ip = quoted_list(addresses);
+            tracing::info!(event = "ipAllocated", service, ip, "IP address assigned by controller");
+        }
+        Step::AssignedAdditional(address) => {
+            let ip = address.to_string();
+            tracing::info!(event = "ipAllocated", service, ip, "Additional IP address assigned by controller");
+        }
+        Step::Cleared(reason) => {
+            tracing::info!(event = "clearAssignment", service, reason, "the service gives up its address");
+        }
+        Step::Failed(error) => {
+            tracing::error!(event = "allocationFailed", service, op = "allocateIPs", error, "IP allocation failed");
+        }
+    }
+}
+
+async fn send(api: &Api<slim::Service>, write: &ServiceWrite) -> Outcome {
+    let params = PatchParams { field_manager: Some(FIELD_MANAGER_CONTROLLER.to_owned()), ..PatchParams::default() };
+    let body = Patch::Merge(body(&write.resource_version, &write.write));
+    let service = write.key.as_str();
+    match timeout(WRITE_TIMEOUT, api.patch_status(write.key.name(), &params, &body)).await {
+        Ok(Ok(object)) => Service::from_slim(object).map_or(Outcome::Unknown, |stored| Outcome::Stored(Box::new(stored))),
+        Ok(Err(error)) => {
+            let code = http_code(&error);
+            let reason = explain(&error);
+            match code {
+                // Somebody changed or deleted it meanwhile: the watch will show what there is now.
+                Some(404 | 409) => tracing::debug!(event = "serviceChanged", service, reason, "write refused"),
+                _ => tracing::error!(
+                    event = "updateFailed",
+                    service,
+                    reason,
+                    "cannot write the status of the service; trying again until it works"
+                ),
+            }
+            if code.is_some_and(|code| (400..500).contains(&code)) { Outcome::Refused } else { Outcome::Unknown }
+        }
+        Err(_) => {
+            let seconds = WRITE_TIMEOUT.as_secs();
+            tracing::error!(
+                event = "updateFailed",
+                service,
+                "the apiserver did not answer a status write within {seconds} s; trying again until it does"
+            );
+            Outcome::Unknown
+        }
+    }
+}
+
+/// The patch: `null` removes.
+fn body(resource_version: &str, write: &Write) -> Value {
+    let pool = write.pool.as_ref().map_or(Value::Null, |pool| Value::from(pool.0.as_str()));
+    let mut annotations = Map::from_iter([(ANNOTATION_IP_ALLOCATED_FROM_POOL.to_owned(), pool)]);
+    if write.remove_deprecated_record {
+        annotations.insert(ANNOTATION_IP_ALLOCATED_FROM_POOL_DEPRECATED.to_owned(), Value::Null);
+    }
+    let entries: Vec<Value> = write
+        .ingress
+        .iter()
+        .map(|entry| match &entry.ip_mode {
+            Some(mode) => json!({"ip": entry.ip, "ipMode": mode}),
+            None => json!({"ip": entry.ip}),
+        })
+        .collect();
+    let load_balancer = if entries.is_empty() { Value::Null } else { json!({"ingress": entries}) };
+    json!({
+        "metadata": {"resourceVersion": resource_version, "annotations": annotations},
+        "status": {"loadBalancer": load_balancer},
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::Ingress;
+
+    #[test]
+    fn one_patch_holds_version_annotation_and_addresses() {
+        let ingress = vec![
+            Ingress { ip: "192.0.2.1".into(), has_hostname: false, ip_mode: Some("VIP".into()) },
+            Ingress { ip: "2001:db8::1".into(), ..Ingress::default() },
+        ];
+        let write = Write { ingress, pool: Some("p".into()), remove_deprecated_record: true };
+        let expected = json!({
+            "metadata": {"resourceVersion": "7", "annotations": {
+                "metallb.io/ip-allocated-from-pool": "p", "metallb.universe.tf/ip-allocated-from-pool": null,
+            }},
+            "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1", "ipMode": "VIP"}, {"ip": "2001:db8::1"}]}},
+        });
+        assert_eq!(body("7", &write), expected);
+    }
+
+    #[test]
+    fn clearing_removes_the_annotation_and_the_whole_load_balancer_status() {
+        let write = Write { ingress: Vec::new(), pool: None, remove_deprecated_record: false };
+        let expected = json!({
+            "metadata": {"resourceVersion": "7", "annotations": {"metallb.io/ip-allocated-from-pool": null}},
+            "status": {"loadBalancer": null},
+        });
+        assert_eq!(body("7", &write), expected);
+    }
+}
