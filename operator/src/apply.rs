@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use api::names;
 use api::v1beta1::MetalLB;
 use k8s_openapi::api::core::v1::Pod;
@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PropagationPolicy};
 use kube::core::{ApiResource, DynamicObject};
 use kube::{Api, Client};
+use runtime::client;
 use serde_json::{Value, json};
 
 use crate::object::{Kind, ObjectId, Rendered};
@@ -52,10 +53,8 @@ impl Cluster {
         let propagation =
             if id.kind.is_workload() { PropagationPolicy::Foreground } else { PropagationPolicy::Background };
         let params = DeleteParams { propagation_policy: Some(propagation), ..DeleteParams::default() };
-        match within(self.objects(id).delete(&id.name, &params)).await {
-            Err(error) if !is_not_found(&error) => Err(error.context(format!("cannot delete {id}"))),
-            Ok(_) | Err(_) => Ok(()),
-        }
+        let outcome = within(self.objects(id).delete(&id.name, &params)).await;
+        unless_gone(outcome).with_context(|| format!("cannot delete {id}"))
     }
 
     /// Some of the pods of a component.
@@ -98,12 +97,8 @@ impl Cluster {
             "finalizers": finalizers,
             "resourceVersion": metallb.metadata.resource_version,
         }}));
-        match within(self.metallbs().patch(name, &params(), &patch)).await {
-            Err(error) if !is_not_found(&error) => {
-                Err(error.context(format!("cannot write the finalizers of MetalLB {name}")))
-            }
-            Ok(_) | Err(_) => Ok(()),
-        }
+        let outcome = within(self.metallbs().patch(name, &params(), &patch)).await;
+        unless_gone(outcome).with_context(|| format!("cannot write the finalizers of MetalLB {name}"))
     }
 
     fn objects(&self, id: &ObjectId) -> Api<DynamicObject> {
@@ -131,14 +126,30 @@ fn api_resource(kind: Kind) -> ApiResource {
     }
 }
 
-async fn within<T>(request: impl Future<Output = kube::Result<T>>) -> anyhow::Result<T> {
+/// Why a request did not do what it should.
+#[derive(Debug, thiserror::Error)]
+enum RequestError {
+    #[error("it does not exist")]
+    NotFound,
+    #[error("{0}")]
+    Refused(String),
+    #[error("no answer from the apiserver in {}s", TIMEOUT.as_secs())]
+    NoAnswer,
+}
+
+async fn within<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, RequestError> {
     match tokio::time::timeout(TIMEOUT, request).await {
         Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(anyhow::Error::from(error)),
-        Err(_) => Err(anyhow!("no answer from the apiserver in {}s", TIMEOUT.as_secs())),
+        Ok(Err(error)) if client::http_code(&error) == Some(404) => Err(RequestError::NotFound),
+        Ok(Err(error)) => Err(RequestError::Refused(client::explain(&error))),
+        Err(_) => Err(RequestError::NoAnswer),
     }
 }
 
-fn is_not_found(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref::<kube::Error>(), Some(kube::Error::Api(status)) if status.code == 404)
+/// Takes "it is gone" for "it is done".
+fn unless_gone<T>(outcome: Result<T, RequestError>) -> Result<(), RequestError> {
+    match outcome {
+        Ok(_) | Err(RequestError::NotFound) => Ok(()),
+        Err(error @ (RequestError::Refused(_) | RequestError::NoAnswer)) => Err(error),
+    }
 }

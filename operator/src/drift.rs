@@ -54,7 +54,7 @@ fn value_is_current(rendered: &Value, live: &Value, owned: &Value) -> bool {
     match (rendered, live) {
         (Value::Object(rendered), Value::Object(live)) if !atomic => object_is_current(rendered, live, owned),
         (Value::Array(rendered), Value::Array(live)) if !atomic => list_is_current(rendered, live, owned),
-        _ => contains(live, rendered),
+        _ => is_same(live, rendered),
     }
 }
 
@@ -113,14 +113,21 @@ impl Entry {
     }
 }
 
-/// Whether `live` says everything `rendered` says. Lists must have the same length and order.
-fn contains(live: &Value, rendered: &Value) -> bool {
+/// Whether a value that has one owner as a whole is what was rendered.
+///
+/// The apiserver puts one default into such values: the `apiVersion` of a fieldRef.
+fn is_same(live: &Value, rendered: &Value) -> bool {
     match (live, rendered) {
-        (Value::Object(live), Value::Object(rendered)) => rendered
-            .iter()
-            .all(|(key, value)| is_nothing(value) || live.get(key).is_some_and(|live| contains(live, value))),
+        (Value::Object(live), Value::Object(rendered)) => {
+            let kept = rendered
+                .iter()
+                .all(|(key, value)| is_nothing(value) || live.get(key).is_some_and(|live| is_same(live, value)));
+            kept && live
+                .iter()
+                .all(|(key, value)| rendered.contains_key(key) || key == "apiVersion" || is_nothing(value))
+        }
         (Value::Array(live), Value::Array(rendered)) => {
-            live.len() == rendered.len() && live.iter().zip(rendered).all(|(live, rendered)| contains(live, rendered))
+            live.len() == rendered.len() && live.iter().zip(rendered).all(|(live, rendered)| is_same(live, rendered))
         }
         (live, rendered) => live == rendered,
     }
@@ -195,7 +202,8 @@ mod tests {
     #[test]
     fn every_edit_of_an_owned_field_is_drift() {
         type Edit = fn(&mut Value);
-        let edits: [(&str, Edit); 7] = [
+        let edits: [(&str, Edit); 8] = [
+            ("selector widened", |live| live["spec"]["selector"]["matchLabels"]["b"] = json!("c")),
             ("label removed", |live| live["metadata"]["labels"] = json!({})),
             ("label changed", |live| live["metadata"]["labels"]["app"] = json!("x")),
             ("argument added", |live| {
@@ -224,6 +232,30 @@ mod tests {
         let mut other = rendered();
         other["spec"]["template"]["spec"]["containers"][0]["name"] = json!("renamed");
         assert!(!is_current(&other, &live(), "op"));
+    }
+
+    #[test]
+    fn a_key_less_in_a_map_that_is_owned_as_a_whole_is_drift() {
+        let mut before = rendered();
+        before["spec"]["template"]["spec"]["nodeSelector"] = json!({"os": "linux", "worker": ""});
+        let mut live = live();
+        live["spec"]["template"]["spec"]["nodeSelector"] = before["spec"]["template"]["spec"]["nodeSelector"].clone();
+        live["metadata"]["managedFields"][1]["fieldsV1"]["f:spec"]["f:template"]["f:spec"]["f:nodeSelector"] =
+            json!({});
+        assert!(is_current(&before, &live, "op"));
+        before["spec"]["template"]["spec"]["nodeSelector"] = json!({"os": "linux"});
+        assert!(!is_current(&before, &live, "op"));
+    }
+
+    #[test]
+    fn the_default_version_of_a_field_reference_is_not_drift() {
+        let rendered = json!({"metadata": {}, "env": {"fieldRef": {"fieldPath": "a"}}});
+        let live = json!({
+            "metadata": {"managedFields": [{"manager": "op", "operation": "Apply",
+                "fieldsV1": {"f:env": {"f:fieldRef": {}}}}]},
+            "env": {"fieldRef": {"fieldPath": "a", "apiVersion": "v1"}},
+        });
+        assert!(is_current(&rendered, &live, "op"));
     }
 
     #[test]

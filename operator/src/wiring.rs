@@ -124,12 +124,14 @@ async fn wait_for_crd(cluster: &Cluster, health: &Health) {
     let mut said = String::new();
     loop {
         let Err(error) = cluster.metallbs().list(&ListParams::default().limit(1)).await else { return };
-        let text = match &error {
-            kube::Error::Api(status) if status.code == 404 => String::from(
+        let absent = client::http_code(&error) == Some(404);
+        let text = if absent {
+            String::from(
                 "the custom resource definition metallbs.metallb.io is not installed: apply manifests/crds or the \
                  whole manifests/metallb-operator.yaml; waiting for it",
-            ),
-            _ => format!("cannot list MetalLB resources: {}", client::explain(&error)),
+            )
+        } else {
+            format!("cannot list MetalLB resources: {}", client::explain(&error))
         };
         if text != said {
             tracing::error!(event = "notReady", "{text}");

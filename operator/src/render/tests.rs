@@ -64,7 +64,7 @@ fn yaml(objects: &[Rendered]) -> String {
     objects.iter().map(|rendered| format!("---\n{}", serde_saphyr::to_string(&rendered.object).unwrap())).collect()
 }
 
-fn find<'a>(objects: &'a [Rendered], kind: Kind) -> &'a Value {
+fn find(objects: &[Rendered], kind: Kind) -> &Value {
     &objects.iter().find(|rendered| rendered.id.kind == kind).unwrap().object
 }
 
