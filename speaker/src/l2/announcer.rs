@@ -7,7 +7,7 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -77,7 +77,7 @@ pub async fn run(
 struct Station {
     port: Port,
     arp: Option<Responder>,
-    ndp: Option<(Ipv6Addr, Responder)>,
+    ndp: Option<Responder>,
     groups: Groups,
     /// Addresses whose takeover could not be told here because the cable was out.
     untold: BTreeSet<IpAddr>,
@@ -136,50 +136,46 @@ impl Announcer {
         self.links = links.to_vec();
         let ports = selection::ports(links, &self.exclusions);
         self.stations.retain(|index, station| {
-            let stays = ports.get(index).is_some_and(|port| same_sockets(port, &station.port));
+            let stays =
+                ports.get(index).is_some_and(|port| (&port.name, port.mac) == (&station.port.name, station.port.mac));
             if !stays {
-                log_gone(station);
+                station.close(true, true);
             }
             stays
         });
-        for (index, port) in ports {
-            match self.stations.get_mut(&index) {
-                Some(station) => {
-                    let plugged_in = port.carrier && !station.port.carrier;
-                    station.port = port;
-                    if plugged_in {
-                        for ip in std::mem::take(&mut station.untold) {
-                            self.schedule.start(Instant::now(), ip);
-                        }
-                    }
-                }
-                None => self.open(port),
-            }
+        for port in ports.into_values() {
+            self.follow(port);
         }
     }
 
-    /// Starts to work on a port. Everything announced there is told: the port is new to the hosts behind it.
-    fn open(&mut self, port: Port) {
-        let (index, name) = (port.index, port.name.clone());
-        match station(port, &self.table, &self.metrics) {
-            Ok(mut station) => {
-                let announced = self.table.on(&name);
-                join(&mut station, announced.iter().copied());
-                self.stations.insert(index, station);
-                for ip in announced {
-                    self.schedule.start(Instant::now(), ip);
-                }
-            }
-            Err(error) => {
-                tracing::error!(
-                    event = "createResponder",
-                    interface = name,
-                    error = format!("{error:#}"),
-                    "cannot answer on interface, trying again in {} s",
-                    RETRY.as_secs()
-                );
-                self.retry = Some(Instant::now() + RETRY);
-            }
+    /// Makes the station of a port as the port now is. What is announced there and could not be told before is told now.
+    fn follow(&mut self, port: Port) {
+        let announced = self.table.on(&port.name);
+        let station = self.stations.entry(port.index).or_insert_with(|| Station::new(port.clone()));
+        station.close(!port.arp, !port.ndp);
+        let plugged_in = port.carrier && !station.port.carrier;
+        station.port = port;
+        let (arp_before, ndp_before) = (station.arp.is_some(), station.ndp.is_some());
+        if let Err(error) = station.open(&self.table, &self.metrics) {
+            tracing::error!(
+                event = "createResponder",
+                interface = station.port.name,
+                error = format!("{error:#}"),
+                "cannot answer on interface, trying again in {} s",
+                RETRY.as_secs()
+            );
+            self.retry = Some(Instant::now() + RETRY);
+        }
+        let mut news = if plugged_in { std::mem::take(&mut station.untold) } else { BTreeSet::new() };
+        if station.arp.is_some() && !arp_before {
+            news.extend(announced.iter().filter(|ip| ip.is_ipv4()));
+        }
+        if station.ndp.is_some() && !ndp_before {
+            news.extend(announced.iter().filter(|ip| ip.is_ipv6()));
+            station.join(announced);
+        }
+        for ip in news {
+            self.schedule.start(Instant::now(), ip);
         }
     }
 
@@ -206,7 +202,7 @@ impl Announcer {
         if groups_changed {
             for station in self.stations.values_mut() {
                 let announced = self.table.on(&station.port.name);
-                join(station, announced);
+                station.join(announced);
             }
         }
     }
@@ -233,56 +229,58 @@ impl Announcer {
 }
 
 impl Station {
+    fn new(port: Port) -> Self {
+        let groups = Groups::new(port.index);
+        Self { port, arp: None, ndp: None, groups, untold: BTreeSet::new() }
+    }
+
+    /// Starts the responders that the port should have and that do not run.
+    fn open(&mut self, table: &Table, metrics: &Layer2Metrics) -> anyhow::Result<()> {
+        let interface = &self.port.name;
+        if self.port.arp && self.arp.is_none() {
+            self.arp = Some(arp::respond(&self.port, table, metrics)?);
+            tracing::info!(event = "createARPResponder", interface, "created ARP responder for interface");
+        }
+        if self.port.ndp && self.ndp.is_none() {
+            self.ndp = Some(ndp::respond(&self.port, table, metrics)?);
+            tracing::info!(event = "createNDPResponder", interface, "created NDP responder for interface");
+        }
+        Ok(())
+    }
+
+    /// Stops responders, where they run.
+    fn close(&mut self, arp: bool, ndp: bool) {
+        let interface = &self.port.name;
+        if arp && self.arp.take().is_some() {
+            tracing::info!(event = "deleteARPResponder", interface, "deleted ARP responder for interface");
+        }
+        if ndp && self.ndp.take().is_some() {
+            tracing::info!(event = "deleteNDPResponder", interface, "deleted NDP responder for interface");
+            self.groups = Groups::new(self.port.index);
+        }
+    }
+
+    /// Joins the groups in which hosts ask for these addresses, and leaves all others.
+    fn join(&mut self, announced: impl IntoIterator<Item = IpAddr>) {
+        if self.ndp.is_none() {
+            return;
+        }
+        if let Err(error) = self.groups.set(announced) {
+            tracing::warn!(event = "joinGroup", interface = self.port.name, error = %error,
+                "cannot join a multicast group; neighbour solicitations may not arrive");
+        }
+    }
+
+    /// Sends one round of gratuitous frames.
     fn tell(&self, ip: IpAddr) -> Vec<std::io::Result<()>> {
         match (ip, &self.arp, &self.ndp) {
             (IpAddr::V4(ip), Some(responder), _) => {
                 frames::gratuitous_arp(self.port.mac, ip).iter().map(|frame| responder.send(frame)).collect()
             }
-            (IpAddr::V6(ip), _, Some((source, responder))) => {
-                vec![responder.send(&frames::unsolicited_advertisement(self.port.mac, *source, ip))]
+            (IpAddr::V6(ip), _, Some(responder)) => {
+                vec![responder.send(&frames::unsolicited_advertisement(self.port.mac, ip))]
             }
             (IpAddr::V4(_) | IpAddr::V6(_), _, _) => Vec::new(),
         }
-    }
-}
-
-/// Whether the sockets made for one port serve the other, too.
-fn same_sockets(a: &Port, b: &Port) -> bool {
-    *a == Port { carrier: a.carrier, ..b.clone() }
-}
-
-fn station(port: Port, table: &Table, metrics: &Layer2Metrics) -> anyhow::Result<Station> {
-    let arp = port.arp.then(|| arp::respond(&port, table, metrics)).transpose()?;
-    let ndp = match port.ndp {
-        Some(source) => Some((source, ndp::respond(&port, source, table, metrics)?)),
-        None => None,
-    };
-    if arp.is_some() {
-        tracing::info!(event = "createARPResponder", interface = port.name, "created ARP responder for interface");
-    }
-    if ndp.is_some() {
-        tracing::info!(event = "createNDPResponder", interface = port.name, "created NDP responder for interface");
-    }
-    let groups = Groups::new(port.index);
-    Ok(Station { port, arp, ndp, groups, untold: BTreeSet::new() })
-}
-
-fn log_gone(station: &Station) {
-    let interface = &station.port.name;
-    if station.arp.is_some() {
-        tracing::info!(event = "deleteARPResponder", interface, "deleted ARP responder for interface");
-    }
-    if station.ndp.is_some() {
-        tracing::info!(event = "deleteNDPResponder", interface, "deleted NDP responder for interface");
-    }
-}
-
-fn join(station: &mut Station, announced: impl IntoIterator<Item = IpAddr>) {
-    if station.ndp.is_none() {
-        return;
-    }
-    if let Err(error) = station.groups.set(announced) {
-        tracing::warn!(event = "joinGroup", interface = station.port.name, error = %error,
-            "cannot join a multicast group; neighbour solicitations may not arrive");
     }
 }

@@ -63,17 +63,12 @@ pub fn arp_reply(frame: &[u8], mac: Mac, announced: impl Fn(Ipv4Addr) -> bool) -
     Some(Answer { ip: IpAddr::V4(ip), frame: arp_frame(mac, asker, &reply) })
 }
 
-/// Answers a neighbour solicitation for an announced address with `mac`, from `source` (a link-local address of the port).
+/// Answers a neighbour solicitation for an announced address with `mac`.
 ///
-/// Multicast and unicast solicitations are answered, with and without the asker's link-layer address. The flags are MetalLB's:
+/// The answer comes from the address itself, as from any host that has it; some tools and guards take no other. Multicast and unicast solicitations are answered, with and without the asker's link-layer address. The flags are MetalLB's:
 /// Solicited, not Override, not Router. A duplicate address probe (source `::`) is answered to all nodes, not Solicited, with
 /// Override (RFC 4861 7.2.4), so that nobody else takes the address.
-pub fn neighbor_advertisement(
-    frame: &[u8],
-    mac: Mac,
-    source: Ipv6Addr,
-    announced: impl Fn(Ipv6Addr) -> bool,
-) -> Option<Answer> {
+pub fn neighbor_advertisement(frame: &[u8], mac: Mac, announced: impl Fn(Ipv6Addr) -> bool) -> Option<Answer> {
     let frame = EthernetFrame::new_checked(frame).ok()?;
     let to_us = frame.dst_addr().is_multicast() || frame.dst_addr() == mac;
     if frame.ethertype() != EthernetProtocol::Ipv6 || !to_us || !is_host(frame.src_addr()) || frame.src_addr() == mac {
@@ -100,7 +95,7 @@ pub fn neighbor_advertisement(
             return None;
         }
         let flags = NdiscNeighborFlags::OVERRIDE;
-        let frame = advertisement_frame(mac, multicast_mac(ALL_NODES), source, ALL_NODES, ip, flags);
+        let frame = advertisement_frame(mac, multicast_mac(ALL_NODES), ALL_NODES, ip, flags);
         return Some(Answer { ip: IpAddr::V6(ip), frame });
     }
     let asker = match lladdr {
@@ -110,7 +105,7 @@ pub fn neighbor_advertisement(
     if !is_host(asker) || asker == mac {
         return None;
     }
-    let frame = advertisement_frame(mac, asker, source, asker_ip, ip, NdiscNeighborFlags::SOLICITED);
+    let frame = advertisement_frame(mac, asker, asker_ip, ip, NdiscNeighborFlags::SOLICITED);
     Some(Answer { ip: IpAddr::V6(ip), frame })
 }
 
@@ -129,8 +124,8 @@ pub fn gratuitous_arp(mac: Mac, ip: Ipv4Addr) -> [Vec<u8>; 2] {
 }
 
 /// The frame that tells all nodes on the link that `ip` is at `mac`: not Solicited, Override.
-pub fn unsolicited_advertisement(mac: Mac, source: Ipv6Addr, ip: Ipv6Addr) -> Vec<u8> {
-    advertisement_frame(mac, multicast_mac(ALL_NODES), source, ALL_NODES, ip, NdiscNeighborFlags::OVERRIDE)
+pub fn unsolicited_advertisement(mac: Mac, ip: Ipv6Addr) -> Vec<u8> {
+    advertisement_frame(mac, multicast_mac(ALL_NODES), ALL_NODES, ip, NdiscNeighborFlags::OVERRIDE)
 }
 
 /// The multicast group in which hosts ask for `ip` (RFC 4291 2.7.1): many addresses share one.
@@ -159,17 +154,10 @@ fn arp_frame(from: Mac, to: Mac, repr: &ArpRepr) -> Vec<u8> {
     bytes
 }
 
-fn advertisement_frame(
-    from: Mac,
-    to: Mac,
-    source: Ipv6Addr,
-    destination: Ipv6Addr,
-    ip: Ipv6Addr,
-    flags: NdiscNeighborFlags,
-) -> Vec<u8> {
+fn advertisement_frame(from: Mac, to: Mac, destination: Ipv6Addr, ip: Ipv6Addr, flags: NdiscNeighborFlags) -> Vec<u8> {
     let message = Icmpv6Repr::Ndisc(NdiscRepr::NeighborAdvert { flags, target_addr: ip, lladdr: Some(from.into()) });
     let header = Ipv6Repr {
-        src_addr: source,
+        src_addr: ip,
         dst_addr: destination,
         next_header: IpProtocol::Icmpv6,
         payload_len: message.buffer_len(),
@@ -183,7 +171,7 @@ fn advertisement_frame(
     let mut packet = Ipv6Packet::new_unchecked(frame.payload_mut());
     header.emit(&mut packet);
     let mut icmp = Icmpv6Packet::new_unchecked(packet.payload_mut());
-    message.emit(&source, &destination, &mut icmp, &ChecksumCapabilities::default());
+    message.emit(&ip, &destination, &mut icmp, &ChecksumCapabilities::default());
     bytes
 }
 

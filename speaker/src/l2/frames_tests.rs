@@ -10,7 +10,6 @@ const VIP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
 const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const VIP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0x12, 0x3456);
 const CLIENT6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
-const LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0xaa);
 
 fn request(operation: ArpOperation, to: Mac, sender: (Mac, Ipv4Addr), target: Ipv4Addr) -> Vec<u8> {
     let repr = ArpRepr::EthernetIpv4 {
@@ -70,7 +69,7 @@ impl Solicitation {
     }
 
     fn answer(&self) -> Option<Advertisement> {
-        neighbor_advertisement(&self.frame(), OURS, LINK_LOCAL, |ip| ip == VIP6).map(|answer| read(&answer.frame))
+        neighbor_advertisement(&self.frame(), OURS, |ip| ip == VIP6).map(|answer| read(&answer.frame))
     }
 }
 
@@ -156,7 +155,7 @@ fn truncated_arp_gets_no_answer() {
 fn a_multicast_solicitation_is_answered_solicited_without_override() {
     let expected = Advertisement {
         to: ASKER,
-        source: LINK_LOCAL,
+        source: VIP6,
         destination: CLIENT6,
         hop_limit: 255,
         flags: NdiscNeighborFlags::SOLICITED,
@@ -209,7 +208,7 @@ fn what_breaks_the_rules_of_neighbour_discovery_gets_no_answer() {
 #[test]
 fn truncated_or_damaged_solicitations_get_no_answer() {
     let whole = Solicitation::default().frame();
-    let answered = |bytes: &[u8]| neighbor_advertisement(bytes, OURS, LINK_LOCAL, |ip| ip == VIP6).is_some();
+    let answered = |bytes: &[u8]| neighbor_advertisement(bytes, OURS, |ip| ip == VIP6).is_some();
     assert!(answered(&whole));
     for length in 0..whole.len() {
         assert!(!answered(&whole[..length]), "{length} bytes");
@@ -234,7 +233,7 @@ fn gratuitous_arp_comes_as_request_and_as_reply() {
 
 #[test]
 fn an_unsolicited_advertisement_goes_to_all_nodes_and_overrides() {
-    let answer = read(&unsolicited_advertisement(OURS, LINK_LOCAL, VIP6));
+    let answer = read(&unsolicited_advertisement(OURS, VIP6));
     assert_eq!((answer.destination, answer.flags, answer.hop_limit), (ALL_NODES, NdiscNeighborFlags::OVERRIDE, 255));
     assert_eq!((answer.target, answer.link_layer), (VIP6, Some(OURS)));
 }
@@ -268,19 +267,19 @@ proptest! {
     #[test]
     fn random_bytes_never_crash_and_never_make_us_claim_an_address(frame in prop::collection::vec(any::<u8>(), 0..200)) {
         prop_assert_eq!(arp_reply(&frame, OURS, |_| false), None);
-        prop_assert_eq!(neighbor_advertisement(&frame, OURS, LINK_LOCAL, |_| false), None);
-        let _ = (arp_reply(&frame, OURS, |_| true), neighbor_advertisement(&frame, OURS, LINK_LOCAL, |_| true));
+        prop_assert_eq!(neighbor_advertisement(&frame, OURS, |_| false), None);
+        let _ = (arp_reply(&frame, OURS, |_| true), neighbor_advertisement(&frame, OURS, |_| true));
     }
 
     #[test]
     fn damaged_questions_never_crash_and_only_announced_addresses_are_claimed(frame in mutated()) {
         prop_assert_eq!(arp_reply(&frame, OURS, |_| false), None);
-        prop_assert_eq!(neighbor_advertisement(&frame, OURS, LINK_LOCAL, |_| false), None);
+        prop_assert_eq!(neighbor_advertisement(&frame, OURS, |_| false), None);
         if let Some(answer) = arp_reply(&frame, OURS, |ip| ip == VIP) {
             prop_assert_eq!(answer.ip, IpAddr::V4(VIP));
             prop_assert_eq!(&answer.frame[28..32], &VIP.octets()[..]);
         }
-        if let Some(answer) = neighbor_advertisement(&frame, OURS, LINK_LOCAL, |ip| ip == VIP6) {
+        if let Some(answer) = neighbor_advertisement(&frame, OURS, |ip| ip == VIP6) {
             prop_assert_eq!(answer.ip, IpAddr::V6(VIP6));
             prop_assert_eq!(read(&answer.frame).target, VIP6);
         }

@@ -6,8 +6,8 @@
 //! Events only say when to look; what is there comes from a dump. So lost, partial or foreign events (bridges report
 //! their ports as links, too) cannot leave a wrong picture.
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -64,38 +64,34 @@ async fn dump(handle: &Handle) -> anyhow::Result<Vec<Link>> {
     let addresses = handle.address().get().execute().try_collect().await.context("cannot list the node's addresses")?;
     let messages: Vec<LinkMessage> =
         handle.link().get().execute().try_collect().await.context("cannot list the node's interfaces")?;
-    let mut link_locals = link_locals(addresses);
-    let mut links: Vec<Link> = messages.iter().filter_map(|message| link(message, &mut link_locals)).collect();
+    let with_ipv6 = with_link_local(addresses);
+    let mut links: Vec<Link> = messages.iter().filter_map(|message| link(message, &with_ipv6)).collect();
     links.sort_by_key(|link| link.index);
     Ok(links)
 }
 
-/// The usable link-local addresses by interface index. One that is still being checked for duplicates, or that is one, must
-/// not be used as a source.
-fn link_locals(messages: Vec<AddressMessage>) -> BTreeMap<u32, Vec<Ipv6Addr>> {
-    let mut found: BTreeMap<u32, Vec<Ipv6Addr>> = BTreeMap::new();
+/// The interfaces with an IPv6 link-local address. One that turned out to be somebody else's does not count; one that is
+/// still being checked does, since no answer is sent from it.
+fn with_link_local(messages: Vec<AddressMessage>) -> BTreeSet<u32> {
+    let mut found = BTreeSet::new();
     for message in messages {
-        let unusable = AddressHeaderFlags::Tentative | AddressHeaderFlags::Dadfailed;
-        let mut usable = !message.header.flags.intersects(unusable);
-        let mut address = None;
+        let mut usable = !message.header.flags.contains(AddressHeaderFlags::Dadfailed);
+        let mut link_local = false;
         for attribute in message.attributes {
             if let AddressAttribute::Flags(flags) = attribute {
-                usable &= !flags.intersects(AddressFlags::Tentative | AddressFlags::Dadfailed);
+                usable &= !flags.contains(AddressFlags::Dadfailed);
             } else if let AddressAttribute::Address(IpAddr::V6(ip)) = attribute {
-                address = Some(ip);
+                link_local |= ip.is_unicast_link_local();
             }
         }
-        if let Some(ip) = address.filter(|ip| usable && ip.is_unicast_link_local()) {
-            found.entry(message.header.index).or_default().push(ip);
+        if usable && link_local {
+            found.insert(message.header.index);
         }
-    }
-    for addresses in found.values_mut() {
-        addresses.sort();
     }
     found
 }
 
-fn link(message: &LinkMessage, link_locals: &mut BTreeMap<u32, Vec<Ipv6Addr>>) -> Option<Link> {
+fn link(message: &LinkMessage, with_ipv6: &BTreeSet<u32>) -> Option<Link> {
     if message.header.interface_family != AddressFamily::Unspec {
         return None;
     }
@@ -110,7 +106,7 @@ fn link(message: &LinkMessage, link_locals: &mut BTreeMap<u32, Vec<Ipv6Addr>>) -
         broadcast: flags.contains(LinkFlags::Broadcast),
         noarp: flags.contains(LinkFlags::Noarp),
         enslaved: false,
-        link_locals: link_locals.remove(&message.header.index).unwrap_or_default(),
+        ipv6: with_ipv6.contains(&message.header.index),
     };
     for attribute in &message.attributes {
         if let LinkAttribute::IfName(name) = attribute {

@@ -1,7 +1,7 @@
 //! Which interfaces of the node may carry answers. Pure: links in, ports out.
 //!
 //! ```text
-//! Link (as the kernel lists it) --exclusions, flags, address--> Port { arp, ndp: Option<link-local source> }
+//! Link (as the kernel lists it) --exclusions, flags, address--> Port { arp?, ndp? }
 //! ```
 //! MetalLB behaviour: excluded by name, not administratively up, enslaved to another device (bond, bridge, VRF) and NOARP
 //! interfaces are left out; ARP needs a broadcast interface, NDP needs an IPv6 link-local address. Carrier is not asked for: a
@@ -9,7 +9,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::Ipv6Addr;
 
 use regex::RegexSet;
 use serde::Deserialize;
@@ -37,11 +36,11 @@ pub struct Link {
     pub noarp: bool,
     /// Member of a bond, bridge or VRF.
     pub enslaved: bool,
-    /// Usable IPv6 link-local addresses (neither tentative nor found to be duplicates), ascending.
-    pub link_locals: Vec<Ipv6Addr>,
+    /// Has an IPv6 link-local address, so IPv6 is in use on this link.
+    pub ipv6: bool,
 }
 
-/// An interface that may carry answers. A change of any field but `carrier` needs new sockets.
+/// An interface that may carry answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Port {
     /// The kernel's interface index.
@@ -52,8 +51,8 @@ pub struct Port {
     pub mac: Mac,
     /// Answer ARP.
     pub arp: bool,
-    /// Answer neighbour solicitations, from this link-local address.
-    pub ndp: Option<Ipv6Addr>,
+    /// Answer neighbour solicitations.
+    pub ndp: bool,
     /// The cable is plugged in.
     pub carrier: bool,
 }
@@ -68,13 +67,12 @@ fn port(link: &Link, exclusions: &Exclusions) -> Option<Port> {
         return None;
     }
     let mac = link.mac.filter(Mac::is_unicast)?;
-    let ndp = link.link_locals.first().copied();
-    (link.broadcast || ndp.is_some()).then(|| Port {
+    (link.broadcast || link.ipv6).then(|| Port {
         index: link.index,
         name: link.name.clone(),
         mac,
         arp: link.broadcast,
-        ndp,
+        ndp: link.ipv6,
         carrier: link.carrier,
     })
 }
@@ -184,7 +182,7 @@ mod tests {
             broadcast: true,
             noarp: false,
             enslaved: false,
-            link_locals: vec!["fe80::1".parse().unwrap()],
+            ipv6: true,
         }
     }
 
@@ -195,8 +193,7 @@ mod tests {
     #[test]
     fn an_ordinary_interface_answers_arp_and_ndp() {
         let port = selected(link(2, "eth0")).unwrap();
-        assert!(port.arp);
-        assert_eq!(port.ndp, Some("fe80::1".parse().unwrap()));
+        assert!(port.arp && port.ndp);
     }
 
     #[test]
@@ -226,9 +223,9 @@ mod tests {
     #[test]
     fn without_a_link_local_address_only_arp_is_answered() {
         let mut v4 = link(2, "eth0");
-        v4.link_locals.clear();
+        v4.ipv6 = false;
         let port = selected(v4.clone()).unwrap();
-        assert!(port.arp && port.ndp.is_none());
+        assert!(port.arp && !port.ndp);
         v4.broadcast = false;
         assert_eq!(selected(v4), None);
     }
