@@ -34,7 +34,7 @@ const OWN_CRATES: &[&str] = &[
     "controller",
     "e2e",
     "frr",
-    "generate",
+    "gen",
     "image",
     "membership",
     "metallb",
