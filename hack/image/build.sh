@@ -28,17 +28,18 @@ target=$arch-unknown-linux-gnu
 version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"$/\1/p' "$root/Cargo.toml")
 [[ -n $version ]] || die "Cargo.toml has no version in [workspace.package]"
 
-# Static programs: the image has no libc. Sets $programs to the folder of the built programs.
+# Static programs: the image has no libc. Builds into a folder of its own and sets $programs to the built programs.
 compile() {
-    local flags=CARGO_TARGET_${target^^}_RUSTFLAGS
+    local build=$root/target/image-build/$1 flags=CARGO_TARGET_${target^^}_RUSTFLAGS
+    shift
     flags=${flags//-/_}
     # The linker's remark on getaddrinfo in static programs does not apply: files and DNS are inside glibc since 2.34.
-    (cd "$root" && env CARGO_TARGET_DIR="$root/target/image-build" "$flags=-C target-feature=+crt-static" \
+    (cd "$root" && env CARGO_TARGET_DIR="$build" "$flags=-C target-feature=+crt-static" \
         "${CARGO:-cargo}" build --quiet --locked --profile "$profile" --target "$target" "$@" >&2) ||
         die "cargo build $* failed"
     local folder=$profile
     [[ $profile == dev ]] && folder=debug
-    programs=$root/target/image-build/$target/$folder
+    programs=$build/$target/$folder
 }
 
 # Writes $out/NAME.tar from a context folder with Containerfile and rootfs/.
@@ -55,7 +56,7 @@ pack() {
     fi
     rm -f "$archive" "$out/$name.sum" "$archive.part"
     if command -v buildah >/dev/null; then
-        local storage=$out/storage
+        local storage=$out/storage-$name
         local -x STORAGE_DRIVER=vfs BUILDAH_ISOLATION=chroot
         local -a tool=(buildah --root "$storage/root" --runroot "$storage/run")
         rm -rf "$storage"
@@ -97,7 +98,7 @@ put() {
 build_product() {
     local image=localhost/metallb-rs:$version folder name
     say "building metallb ($profile)"
-    compile --package image
+    compile metallb-rs --package image
     folder=$(context metallb-rs "$root/hack/image/Containerfile")
     put "$programs/metallb" "$folder/rootfs/metallb"
     for name in controller speaker webhook operator; do
@@ -108,17 +109,18 @@ build_product() {
 
 build_test_image() {
     local name=$1 image=$2 folder
-    compile --package testimages --bin "$name"
+    compile testimages --package testimages --bin "$name"
     folder=$(context "$name" "$root/tests/images/Containerfile")
     put "$programs/$name" "$folder/rootfs/program"
     pack "$name" "$image" "$folder"
 }
 
 mkdir -p "$out"
-exec 9>"$out/.lock"
-flock 9
 (($#)) || set -- pause web metallb-rs
 for name in "$@"; do
+    # One lock per image: the small test images do not wait for the product.
+    exec 9>"$out/.$name.lock"
+    flock 9
     case $name in
     metallb-rs) build_product ;;
     pause) build_test_image pause localhost/pause:1 ;;

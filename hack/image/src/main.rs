@@ -15,7 +15,12 @@ use std::process::ExitCode;
 /// A program: its arguments, its own name first, to the code it ends with.
 type Program = fn(Vec<OsString>) -> ExitCode;
 
-const PROGRAMS: &[(&str, Program)] = &[("operator", operator::run), ("speaker", speaker::run)];
+const PROGRAMS: &[(&str, Program)] = &[
+    ("controller", controller::run),
+    ("speaker", speaker::run),
+    ("webhook", webhook::run),
+    ("operator", operator::run),
+];
 
 fn main() -> ExitCode {
     match choose(std::env::args_os().collect()) {
@@ -60,4 +65,32 @@ fn find(called: &OsString) -> Option<Program> {
 fn usage() -> String {
     let names: Vec<&str> = PROGRAMS.iter().map(|(name, _)| *name).collect();
     format!("call it as metallb {} [flags], or --version", names.join("|"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(line: &[&str]) -> String {
+        match choose(line.iter().map(OsString::from).collect()) {
+            Choice::Run(_, args) => format!("runs {args:?}"),
+            Choice::Version => "version".to_owned(),
+            Choice::Unknown(text) => text,
+        }
+    }
+
+    #[test]
+    fn the_name_it_is_called_with_chooses_the_program() {
+        assert_eq!(chosen(&["/controller", "--log-level=info"]), r#"runs ["/controller", "--log-level=info"]"#);
+        assert_eq!(chosen(&["/metallb", "speaker", "-v"]), r#"runs ["speaker", "-v"]"#);
+    }
+
+    #[test]
+    fn a_wrong_call_gets_one_line_with_the_remedy() {
+        let usage = "call it as metallb controller|speaker|webhook|operator [flags], or --version";
+        assert_eq!(chosen(&["/metallb"]), format!("metallb: no program named: {usage}"));
+        assert_eq!(chosen(&["/metallb", "frr"]), format!("metallb: unknown program \"frr\": {usage}"));
+        assert_eq!(chosen(&[]), format!("metallb: no program named: {usage}"));
+        assert_eq!(chosen(&["/metallb", "--version"]), "version");
+    }
 }
