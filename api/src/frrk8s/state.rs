@@ -64,7 +64,7 @@ pub struct BGPSessionStateSpec {}
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct BGPSessionStateStatus {
-    /// The node.
+    /// Name of the node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
 

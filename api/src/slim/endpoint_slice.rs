@@ -1,10 +1,11 @@
 //! EndpointSlice: where the pods behind a Service are and whether they can serve.
 
+use std::fmt;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde::ser::{SerializeSeq, Serializer};
 use serde::{Deserialize, Serialize};
-use std::fmt;
 
 /// A discovery.k8s.io/v1 EndpointSlice. Its Service is named by the label `kubernetes.io/service-name`.
 #[derive(kube::Resource, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
@@ -17,8 +18,8 @@ pub struct EndpointSlice {
     /// `IPv4`, `IPv6` or `FQDN`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address_type: Option<String>,
-    /// The endpoints.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    /// The endpoints. An apiserver writes an empty list as `null` here.
+    #[serde(deserialize_with = "null_as_empty", skip_serializing_if = "Vec::is_empty")]
     pub endpoints: Vec<Endpoint>,
 }
 
@@ -66,6 +67,10 @@ impl EndpointConditions {
     pub fn is_terminating(&self) -> bool {
         self.terminating.unwrap_or(false)
     }
+}
+
+fn null_as_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Endpoint>, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 /// Counts the items of a list without keeping them.

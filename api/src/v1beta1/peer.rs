@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::v1beta2;
 pub use crate::v1beta2::BGPPeerStatus;
 
-/// The spec of v1beta2 under the old version's name.
+/// How to reach a router and how to talk to it.
 #[derive(CustomResource, Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
 #[kube(
     group = "metallb.io",
