@@ -3,6 +3,7 @@
 //! A line of a table is `path: type facts...`. Types: `[]T` list, `map` of texts, `selector` a label selector, `core` a
 //! type of the core API that is not looked into. Facts: `required default= enum= min= max= maxLength= minItems= maxItems=
 //! format= pattern atomic map-by= cel`. Integers have a format: 32 or 64 bits.
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic like tests")]
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,5 @@
 //! Every YAML example of the documents users follow parses into our types, with no field left over.
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic like tests")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

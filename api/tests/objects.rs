@@ -221,6 +221,6 @@ proptest! {
     #[test]
     fn no_text_makes_a_slim_type_panic(text in "\\PC*") {
         let _ = serde_json::from_str::<slim::Service>(&text);
-        let _ = serde_json::from_value::<slim::Service>(json!({"metadata": {"annotations": text.clone()}, "spec": text}));
+        let _ = serde_json::from_value::<slim::Service>(json!({"metadata": {"annotations": &text}, "spec": &text}));
     }
 }

@@ -102,7 +102,7 @@ pub struct RawConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<i64>,
 
-    /// The text.
+    /// Lines to add to the configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub raw_config: Option<String>,
 }
