@@ -38,27 +38,42 @@ pub(crate) fn compile<'a>(
     findings: &mut Vec<Finding>,
 ) -> BTreeMap<PoolName, ActivePool<'a>> {
     let mut active: BTreeMap<PoolName, ActivePool<'a>> = BTreeMap::new();
+    let parsed: Vec<Option<Pool>> = sources.iter().map(|source| parse(source, namespaces, findings)).collect();
+    let disjoint = all_disjoint(parsed.iter().flatten());
     let (mut in_force, mut set_aside) = (Claims::default(), Claims::default());
-    for (owner, source) in sources.iter().enumerate() {
+    for (owner, (source, pool)) in sources.iter().zip(parsed).enumerate() {
         let name = PoolName(source.name().to_owned());
         if let Some(first) = active.get(&name) {
             findings.push(duplicate(source, &first.id));
             continue;
         }
-        let Some(pool) = parse(source, namespaces, findings) else { continue };
-        if let Some(finding) = overlap_in_itself(source, &pool) {
-            findings.push(finding);
-            continue;
+        let Some(pool) = pool else { continue };
+        if !disjoint {
+            if let Some(finding) = overlap_in_itself(source, &pool) {
+                findings.push(finding);
+                continue;
+            }
+            if report_overlaps(source, &pool, &in_force, sources, Class::Error, findings) {
+                set_aside.add(&pool, owner);
+                continue;
+            }
+            report_overlaps(source, &pool, &set_aside, sources, Class::Policy, findings);
+            in_force.add(&pool, owner);
         }
-        if report_overlaps(source, &pool, &in_force, sources, Class::Error, findings) {
-            set_aside.add(&pool, owner);
-            continue;
-        }
-        report_overlaps(source, &pool, &set_aside, sources, Class::Policy, findings);
-        in_force.add(&pool, owner);
         active.insert(name, ActivePool { id: source.id.clone(), labels: source.labels, pool });
     }
     active
+}
+
+/// Whether no address occurs twice. Nearly always so, and far cheaper to find out than who holds which CIDR.
+fn all_disjoint<'a>(pools: impl Iterator<Item = &'a Pool>) -> bool {
+    let span = |entry: &PoolEntry| {
+        let (first, last) = (entry.cidrs.first()?, entry.cidrs.last()?);
+        Some((Family::of_net(first), bounds(first).0, bounds(last).1))
+    };
+    let mut spans: Vec<_> = pools.flat_map(|pool| &pool.entries).filter_map(span).collect();
+    spans.sort_unstable();
+    spans.windows(2).all(|pair| pair[0].0 != pair[1].0 || pair[0].2 < pair[1].1)
 }
 
 fn duplicate(source: &Source<'_, IPAddressPool>, first: &ObjectId) -> Finding {
@@ -116,10 +131,7 @@ fn parse(
 }
 
 fn overlap_in_itself(source: &Source<'_, IPAddressPool>, pool: &Pool) -> Option<Finding> {
-    let mut spans: Vec<_> = pool.cidrs().map(|cidr| (Family::of_net(cidr), bounds(cidr))).collect();
-    spans.sort_unstable();
-    let clean = spans.windows(2).all(|pair| pair[0].0 != pair[1].0 || pair[0].1.1 < pair[1].1.0);
-    if clean {
+    if all_disjoint(std::iter::once(pool)) {
         return None;
     }
     let mut own = Claims::default();

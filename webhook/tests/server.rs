@@ -51,7 +51,8 @@ async fn call(shelf: &Shelf, method: &str, path: &str, body: String) -> (u16, St
 }
 
 fn review(version: &str, operation: &str, document: &Value) -> String {
-    let (group, version_of_kind) = document["apiVersion"].as_str().unwrap().split_once('/').unwrap();
+    let (group, version_of_kind) =
+        document["apiVersion"].as_str().and_then(|text| text.split_once('/')).expect("group and version");
     let kind = json!({"group": group, "version": version_of_kind, "kind": document["kind"]});
     let resource = json!({"group": group, "version": version_of_kind, "resource": "any"});
     json!({"apiVersion": format!("admission.k8s.io/{version}"), "kind": "AdmissionReview", "request": {
