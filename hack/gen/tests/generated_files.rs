@@ -1,4 +1,5 @@
 //! The files in the repository are what the code generates, and the program says so when they are not.
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic like tests")]
 
 use std::collections::BTreeSet;
 use std::fs;
