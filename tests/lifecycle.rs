@@ -15,8 +15,15 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 #[test]
-fn a_cluster_that_is_told_to_end_leaves_nothing_behind() {
+fn a_cluster_with_light_nodes_that_is_told_to_end_leaves_nothing_behind() {
     let cluster = Supervised::start("ltold");
+    let nodes = cluster.ask(&["kubectl", "get", "nodes", "--no-headers"]);
+    for node in ["node1", "light1", "light2"] {
+        assert!(nodes.lines().any(|line| line.starts_with(node) && line.contains(" Ready ")), "{node} in {nodes}");
+    }
+    for address in ["172.30.0.11", "172.30.1.2", "fc00:f853:ccd:e793::1002"] {
+        cluster.ask(&["exec", "client", "--", "ping", "-c", "1", "-W", "5", address]);
+    }
     cluster.signal(Signal::SIGTERM);
     cluster.must_be_gone();
 }
@@ -66,7 +73,7 @@ impl Supervised {
         let sandbox = Sandbox::named(id).unwrap();
         let (interfaces, mounts) = (interfaces(), mounts());
         let supervisor = Command::new(env!("CARGO_BIN_EXE_cluster"))
-            .args(["--id", id, "supervise", "--nodes", "1"])
+            .args(["--id", id, "supervise", "--nodes", "1", "--light-nodes", "2"])
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
@@ -79,6 +86,15 @@ impl Supervised {
         assert!(cluster.processes().len() >= 7, "a cluster has more processes than {:?}", cluster.processes());
         assert!(!groups(id).is_empty());
         cluster
+    }
+
+    /// Output of `cluster` with these arguments.
+    fn ask(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cluster"));
+        let output = command.args(["--id", self.sandbox.id()]).args(arguments).output().unwrap();
+        let words = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {words}{}", String::from_utf8_lossy(&output.stderr));
+        words
     }
 
     fn signal(&self, signal: Signal) {

@@ -110,11 +110,19 @@ fn yaml_files(folder: &Path) -> Result<Vec<(String, String)>> {
             files.extend(yaml_files(&path)?);
         } else if path.extension().is_some_and(|extension| extension == "yaml") {
             let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+            let text = without_server_fields(&text);
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             files.push((name, text));
         }
     }
     Ok(files)
+}
+
+/// Examples that show what a cluster printed hold fields that only a server may set.
+fn without_server_fields(yaml: &str) -> String {
+    let set_by_server = ["uid:", "resourceVersion:", "creationTimestamp:", "generation:"];
+    let kept = yaml.lines().filter(|line| !set_by_server.iter().any(|field| line.trim_start().starts_with(field)));
+    kept.map(|line| format!("{line}\n")).collect()
 }
 
 fn namespaces(yaml: &str) -> Vec<String> {

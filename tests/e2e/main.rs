@@ -4,10 +4,14 @@
 //! another, because some of them cut nodes off.
 #![forbid(unsafe_code)]
 
+mod bad_input;
+mod controller_restart;
 mod crds;
+mod install;
 mod l2_service;
 mod testbed;
 mod web;
+mod webhook;
 
 use std::process::ExitCode;
 
@@ -17,8 +21,21 @@ use e2e::suite::Suite;
 use e2e::testbed::{Options, artifacts};
 use libtest_mimic::{Arguments, Trial};
 
+/// In the order in which they run: the testbed, the schemas, the product, its removal.
 fn trials(suite: &Suite) -> Vec<Trial> {
-    [testbed::trials(suite), crds::trials(suite), l2_service::trials(suite)].into_iter().flatten().collect()
+    [
+        testbed::trials(suite),
+        crds::trials(suite),
+        install::trials(suite),
+        l2_service::trials(suite),
+        controller_restart::trials(suite),
+        webhook::trials(suite),
+        bad_input::trials(suite),
+        install::removal(suite),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn main() -> ExitCode {

@@ -1,0 +1,98 @@
+//! A controller that starts again finds the addresses it gave out and keeps them.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use e2e::install::{NAMESPACE, announced_pools, available, install};
+use e2e::suite::Suite;
+use e2e::testbed::Testbed;
+use e2e::wait;
+use k8s_openapi::api::core::v1::{Pod, Service};
+use kube::api::{DeleteParams, ListParams};
+use kube::runtime::watcher::Config;
+use kube::{Api, ResourceExt};
+use libtest_mimic::Trial;
+
+use crate::web::{Web, ingress};
+
+const CONTROLLER: &str = "app=metallb,component=controller";
+
+pub fn trials(suite: &Suite) -> Vec<Trial> {
+    vec![
+        suite.trial(
+            "services keep their addresses when the controller starts again",
+            |bed| async move { keep(&bed).await },
+        ),
+        suite
+            .trial("an address that was released while the controller was away is given out again", |bed| async move {
+                released(&bed).await
+            }),
+    ]
+}
+
+async fn keep(bed: &Testbed) -> Result<()> {
+    let web = prepared(bed).await?;
+    let mut before = Vec::new();
+    // The first address is freed, so that a controller without memory would hand it out to the second service.
+    for name in ["first", "second", "third"] {
+        before.push((name, web.service(bed, name, "ipFamilies: [IPv4]").await?));
+    }
+    bed.kubectl(&["-n", &web.namespace, "delete", "service", "first"]).await?.success()?;
+    restart(bed).await?;
+    let new = web.service(bed, "fourth", "ipFamilies: [IPv4]").await?;
+    for (name, addresses) in before.iter().skip(1) {
+        let now = web.addresses(bed, name).await?;
+        ensure!(now == *addresses, "{name} had {addresses:?} and now has {now:?}");
+        ensure!(now != new, "{name} and a new service both have {new:?}");
+    }
+    web.end(bed).await
+}
+
+async fn released(bed: &Testbed) -> Result<()> {
+    let web = prepared(bed).await?;
+    let freed = web.service(bed, "old", "ipFamilies: [IPv4]").await?;
+    bed.kubectl(&["-n", NAMESPACE, "scale", "deployment/controller", "--replicas=0"]).await?.success()?;
+    bed.kubectl(&["-n", &web.namespace, "delete", "service", "old"]).await?.success()?;
+    // The operator heals the number of replicas; if it has done so already, nothing is left to do.
+    available(bed, "controller").await?;
+    let given = web.service(bed, "new", "ipFamilies: [IPv4]").await?;
+    ensure!(given == freed, "{freed:?} is free and the lowest, but {given:?} was given");
+    web.end(bed).await
+}
+
+async fn prepared(bed: &Testbed) -> Result<Web> {
+    install(bed).await?;
+    announced_pools(bed).await?;
+    let web = Web::start(bed).await?;
+    // Services of earlier trials go with their namespaces; their addresses must be free for these trials.
+    let services: Api<Service> = Api::all(bed.api());
+    wait::objects(services, Config::default(), "no service to have an address", Duration::from_secs(60), |services| {
+        let taken =
+            services.iter().filter(|(_, service)| ingress(service).is_ok_and(|addresses| !addresses.is_empty()));
+        let taken: Vec<&str> = taken.map(|(name, _)| name.as_str()).collect();
+        ensure!(taken.is_empty(), "{} have", taken.join(", "));
+        Ok(())
+    })
+    .await?;
+    Ok(web)
+}
+
+/// Deletes the controller's pod and waits for its successor.
+async fn restart(bed: &Testbed) -> Result<()> {
+    let pods: Api<Pod> = Api::namespaced(bed.api(), NAMESPACE);
+    let old = pods.list(&ListParams::default().labels(CONTROLLER)).await?.items;
+    let old = old.first().context("there is no controller")?.name_any();
+    pods.delete(&old, &DeleteParams::default()).await?;
+    let selected = Config::default().labels(CONTROLLER);
+    wait::objects(pods, selected, "a new controller to be ready", Duration::from_secs(60), |pods| {
+        let ready = pods.values().filter(|pod| pod.name_any() != old && is_ready(pod)).count();
+        ensure!(ready == 1, "{ready} are ready, there are {}", pods.keys().cloned().collect::<Vec<_>>().join(", "));
+        Ok(())
+    })
+    .await
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    conditions.is_some_and(|all| all.iter().any(|one| one.type_ == "Ready" && one.status == "True"))
+}
