@@ -33,7 +33,7 @@ async fn announce(addresses: Vec<String>) -> anyhow::Result<()> {
     let exclusions = Exclusions::new(["^lo$"])?;
     tokio::select! {
         outcome = interfaces::observe(links_in) => outcome,
-        outcome = announcer::run(exclusions, metrics.layer2, links, batches) => outcome,
+        () = announcer::run(exclusions, metrics.layer2, links, batches) => Ok(()),
         outcome = converse(commands, registry) => outcome,
     }
 }

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use runtime::events::{EventType, Publisher};
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::announce::{LAYER2, Reason};
+use crate::announce::LAYER2;
 use crate::l2::announcer::Command;
 use crate::metrics::Metrics;
 use crate::plan::Action;
@@ -45,9 +45,8 @@ impl Apply {
                     for ip in &ips {
                         self.metrics.withdrawn(service.to_string(), LAYER2, state.node(), *ip);
                     }
-                    let (word, detail) = explain(reason.as_ref());
                     tracing::info!(event = "serviceWithdrawn", service = %service, ips = ?ips, protocol = LAYER2,
-                        reason = word, detail, "withdrawing service announcement");
+                        reason = %reason, detail = reason.detail(), "withdrawing service announcement");
                 }
                 Action::MissingInterfaces { service, ip } => {
                     let text = missing(&ip.to_string(), state.node());
@@ -83,13 +82,6 @@ fn assigned(node: &str) -> String {
 /// MetalLB's text of the event about an address that only missing interfaces may answer.
 fn missing(ip: &str, node: &str) -> String {
     format!("the interfaces specified by LB IP {ip:?} doesn't exist in assigned node {node:?} with protocol {LAYER2:?}")
-}
-
-fn explain(reason: Option<&Reason>) -> (String, &str) {
-    match reason {
-        Some(reason) => (reason.to_string(), reason.detail()),
-        None => ("loadBalancerIPChanged".to_owned(), ""),
-    }
 }
 
 #[cfg(test)]

@@ -40,8 +40,8 @@ pub enum Action {
         service: ServiceKey,
         /// Its addresses.
         ips: Vec<IpAddr>,
-        /// Why; `None` when the Service goes on with other addresses.
-        reason: Option<Reason>,
+        /// Why.
+        reason: Reason,
     },
     /// Tell that this node announces these addresses for the Service from now on.
     Started {
@@ -131,11 +131,14 @@ impl Announced {
         for (ip, interfaces) in &new.addresses {
             self.holders.entry(*ip).or_default().insert(service.clone(), interfaces.clone());
         }
-        let gone: Vec<IpAddr> = old.addresses.keys().filter(|ip| !new.addresses.contains_key(ip)).copied().collect();
-        let come: Vec<IpAddr> = new.addresses.keys().filter(|ip| !old.addresses.contains_key(ip)).copied().collect();
-        if !gone.is_empty() {
-            told.push(Action::Stopped { service: service.clone(), ips: gone, reason });
+        let gone = old.addresses.keys().filter(|ip| !new.addresses.contains_key(ip)).copied();
+        let (silenced, changed): (Vec<IpAddr>, Vec<IpAddr>) = gone.partition(|ip| new.unreachable.contains(ip));
+        for (ips, why) in [(changed, reason.unwrap_or(Reason::AddressChanged)), (silenced, Reason::NoInterface)] {
+            if !ips.is_empty() {
+                told.push(Action::Stopped { service: service.clone(), ips, reason: why });
+            }
         }
+        let come: Vec<IpAddr> = new.addresses.keys().filter(|ip| !old.addresses.contains_key(ip)).copied().collect();
         if !come.is_empty() {
             told.push(Action::Started { service: service.clone(), ips: come });
         }

@@ -40,7 +40,7 @@ fn started(service: &str, text: &str) -> Action {
     Action::Started { service: key(service), ips: vec![ip(text)] }
 }
 
-fn stopped(service: &str, text: &str, reason: Option<Reason>) -> Action {
+fn stopped(service: &str, text: &str, reason: Reason) -> Action {
     Action::Stopped { service: key(service), ips: vec![ip(text)], reason }
 }
 
@@ -64,7 +64,7 @@ fn looking_again_at_an_unchanged_service_does_nothing() {
 fn a_deleted_service_is_withdrawn() {
     let (mut speaker, _) = Speaker::new();
     let actions = speaker.on(vec![Input::Service(Event::Delete(service("web", "10.0.0.1")))]);
-    let gone = Some(Reason::ServiceDeleted);
+    let gone = Reason::ServiceDeleted;
     assert_eq!(actions, [Action::Withdraw { ip: ip("10.0.0.1") }, stopped("web", "10.0.0.1", gone)]);
 }
 
@@ -87,7 +87,7 @@ fn another_address_replaces_the_old_one() {
         [
             Action::Withdraw { ip: ip("10.0.0.1") },
             announce("10.0.0.2"),
-            stopped("web", "10.0.0.1", None),
+            stopped("web", "10.0.0.1", Reason::AddressChanged),
             started("web", "10.0.0.2"),
         ]
     );
@@ -100,7 +100,7 @@ fn a_shared_address_stays_until_its_last_service_goes() {
     let slices = Input::EndpointSlice(Event::Apply(slice("web2", "node-c")));
     let actions = speaker.on(vec![slices, Input::Service(Event::Apply(second()))]);
     assert_eq!(actions, [started("web2", "10.0.0.1")]);
-    let gone = || Some(Reason::ServiceDeleted);
+    let gone = || Reason::ServiceDeleted;
     let actions = speaker.on(vec![Input::Service(Event::Delete(service("web", "10.0.0.1")))]);
     assert_eq!(actions, [stopped("web", "10.0.0.1", gone())]);
     let actions = speaker.on(vec![Input::Service(Event::Delete(second()))]);
@@ -124,7 +124,7 @@ fn interfaces_that_do_not_exist_silence_the_address_and_are_told_once_until_they
         actions,
         [
             Action::Withdraw { ip: ip("10.0.0.1") },
-            stopped("web", "10.0.0.1", None),
+            stopped("web", "10.0.0.1", Reason::NoInterface),
             Action::MissingInterfaces { service: key("web"), ip: ip("10.0.0.1") },
         ]
     );

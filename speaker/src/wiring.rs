@@ -81,7 +81,10 @@ pub async fn speak(args: Args) -> anyhow::Result<()> {
     });
     let until = shutdown.clone();
     let announcer = announcer::run(exclusions.clone(), metrics.layer2.clone(), links.clone(), batches);
-    tasks.spawn("the layer 2 announcer", async move { until.or(announcer).await.unwrap_or(Ok(())) });
+    tasks.spawn("the layer 2 announcer", async move {
+        until.or(announcer).await;
+        Ok(())
+    });
 
     let mut inputs = watches(&client, &namespace, settings.members, &args.ml_labels, &watch_metrics);
     inputs.push(interface_names(links, exclusions).boxed());

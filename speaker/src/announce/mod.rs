@@ -85,6 +85,10 @@ pub enum Reason {
     NoMatchingAdvertisement,
     /// Another node announces, or none can.
     NotOwner(Owner),
+    /// The Service goes on with other addresses.
+    AddressChanged,
+    /// This node has none of the interfaces that the advertisements name.
+    NoInterface,
 }
 
 /// Who announces instead.
@@ -113,6 +117,8 @@ impl Reason {
             | Self::NoIpAllocated
             | Self::InvalidIp
             | Self::IpNotAllowed
+            | Self::AddressChanged
+            | Self::NoInterface
             | Self::NoMatchingAdvertisement => "",
         }
     }
@@ -129,6 +135,8 @@ impl fmt::Display for Reason {
             Self::SharedIpWithServiceSelector => "sharedIPWithServiceSelector",
             Self::NoMatchingAdvertisement => "noMatchingAdvertisement",
             Self::NotOwner(_) => "notOwner",
+            Self::AddressChanged => "loadBalancerIPChanged",
+            Self::NoInterface => "noInterface",
         })
     }
 }

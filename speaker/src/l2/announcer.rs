@@ -10,7 +10,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use tokio::sync::{mpsc, watch};
 
 use crate::announce::Interfaces;
@@ -45,27 +44,26 @@ pub enum Command {
     },
 }
 
-/// Runs until both the commands and the links end.
-///
-/// # Errors
-/// The source of commands or of links ended.
+/// Runs until the source of commands or of links ends. Call inside the tokio runtime.
 pub async fn run(
     exclusions: Exclusions,
     metrics: Layer2Metrics,
     mut links: watch::Receiver<Option<Vec<Link>>>,
     mut commands: mpsc::UnboundedReceiver<Vec<Command>>,
-) -> anyhow::Result<()> {
+) {
     let mut announcer = Announcer::new(exclusions, metrics);
     loop {
         let wake = announcer.wake();
         tokio::select! {
             changed = links.changed() => {
-                changed.context("nobody watches the interfaces any more")?;
+                if changed.is_err() {
+                    return;
+                }
                 let seen = links.borrow_and_update().clone().unwrap_or_default();
                 announcer.links(&seen);
             }
             batch = commands.recv() => {
-                let Some(batch) = batch else { return Ok(()) };
+                let Some(batch) = batch else { return };
                 announcer.commands(batch);
             }
             () = tokio::time::sleep_until(wake.unwrap_or_else(Instant::now).into()), if wake.is_some() => announcer.tick(),
