@@ -126,13 +126,13 @@ mod tests {
             "data": {"b": "1", "a": "x"},
             "kind": "ConfigMap",
             "apiVersion": "v1",
-            "metadata": {"labels": {"l": "m"}, "namespace": "n", "name": "c", "creationTimestamp": null, "uid": "u"},
+            "metadata": {"labels": {"l": "m"}, "namespace": "ns", "name": "c", "creationTimestamp": null, "uid": "u"},
             "status": {},
         }))
         .unwrap();
         assert_eq!(
             text,
-            "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: c\n  namespace: n\n  labels:\n    l: m\ndata:\n  a: x\n  b: \"1\"\n"
+            "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: c\n  namespace: ns\n  labels:\n    l: m\ndata:\n  a: x\n  b: \"1\"\n"
         );
     }
 

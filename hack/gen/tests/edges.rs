@@ -1,4 +1,5 @@
 //! The dependency edges drawn in docs/architecture.md are the only ones.
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic like tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

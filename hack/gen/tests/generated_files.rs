@@ -29,9 +29,9 @@ fn every_path_is_generated_once_and_inside_the_repository() {
 
 #[test]
 fn crd_files_read_back_as_the_definitions_they_came_from() {
+    let artifacts = r#gen::crds::artifacts().unwrap();
     for crd in api::crds() {
         let name = crd.metadata.name.clone().unwrap();
-        let artifacts = r#gen::crds::artifacts().unwrap();
         let file = artifacts.iter().find(|file| file.path.ends_with(format!("{name}.yaml"))).unwrap();
         let read: CustomResourceDefinition = serde_saphyr::from_str(&file.content).unwrap();
         assert_eq!(read, crd, "{name}");
