@@ -1,13 +1,14 @@
 //! Everything the operator asks of the apiserver. No decisions here.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use api::names;
 use api::v1beta1::MetalLB;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PropagationPolicy};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::core::{ApiResource, DynamicObject};
 use kube::{Api, Client};
 use runtime::client;
@@ -48,12 +49,9 @@ impl Cluster {
         serde_json::to_value(applied).with_context(|| format!("cannot read the answer about {}", rendered.id))
     }
 
-    /// Deletes an object; one that is gone already is no error. Workloads stay visible until their pods are gone.
+    /// Deletes an object; one that is gone already is no error.
     pub async fn delete(&self, id: &ObjectId) -> anyhow::Result<()> {
-        let propagation =
-            if id.kind.is_workload() { PropagationPolicy::Foreground } else { PropagationPolicy::Background };
-        let params = DeleteParams { propagation_policy: Some(propagation), ..DeleteParams::default() };
-        let outcome = within(self.objects(id).delete(&id.name, &params)).await;
+        let outcome = within(self.objects(id).delete(&id.name, &DeleteParams::background())).await;
         unless_gone(outcome).with_context(|| format!("cannot delete {id}"))
     }
 
@@ -66,9 +64,19 @@ impl Cluster {
         Ok(list.items)
     }
 
-    /// The MetalLB resource as it is now; `None` when it is gone.
-    pub async fn metallb(&self, name: &str) -> anyhow::Result<Option<MetalLB>> {
-        within(self.metallbs().get_opt(name)).await.with_context(|| format!("cannot read MetalLB {name}"))
+    /// Uids of the MetalLB resources that are there, asked afresh.
+    pub async fn living(&self) -> anyhow::Result<BTreeSet<String>> {
+        let (metallbs, all) = (self.metallbs(), ListParams::default());
+        let list = within(metallbs.list_metadata(&all)).await.context("cannot list MetalLB resources")?;
+        Ok(list.items.into_iter().filter_map(|metallb| metallb.metadata.uid).collect())
+    }
+
+    /// Uid of the namespace.
+    pub async fn namespace_uid(&self) -> anyhow::Result<String> {
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        let name = &self.namespace;
+        let namespace = within(namespaces.get(name)).await.with_context(|| format!("cannot read namespace {name}"))?;
+        Ok(namespace.metadata.uid.unwrap_or_default())
     }
 
     /// The conditions a MetalLB resource has now, whatever else it says; `None` when it is gone.
@@ -88,17 +96,6 @@ impl Cluster {
             .await
             .with_context(|| format!("cannot write the status of MetalLB {name}"))?;
         Ok(())
-    }
-
-    /// Replaces the finalizers of a MetalLB resource, unless it changed since it was read.
-    pub async fn set_finalizers(&self, metallb: &MetalLB, finalizers: &[String]) -> anyhow::Result<()> {
-        let name = metallb.metadata.name.as_deref().unwrap_or_default();
-        let patch = Patch::Merge(json!({ "metadata": {
-            "finalizers": finalizers,
-            "resourceVersion": metallb.metadata.resource_version,
-        }}));
-        let outcome = within(self.metallbs().patch(name, &params(), &patch)).await;
-        unless_gone(outcome).with_context(|| format!("cannot write the finalizers of MetalLB {name}"))
     }
 
     fn objects(&self, id: &ObjectId) -> Api<DynamicObject> {

@@ -8,11 +8,14 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-/// Facts that do not come from the MetalLB resource. Constant while the operator runs.
+/// Facts that do not come from the MetalLB resource. Constant while the operator runs. All but the namespace's uid come
+/// from the environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
     /// The operator's own namespace (`OPERATOR_NAMESPACE`); operands run there too.
     pub namespace: String,
+    /// Uid of that namespace; empty when it is not known. Cluster-scoped operands go with the namespace.
+    pub namespace_uid: String,
     /// Image of the controller (`CONTROLLER_IMAGE`): tag, digest or both, passed on as it is.
     pub controller_image: String,
     /// Image of the speaker (`SPEAKER_IMAGE`).
@@ -72,6 +75,7 @@ impl Facts {
                 "OPERATOR_NAMESPACE",
                 "set it to the namespace the operator runs in (fieldRef metadata.namespace)",
             )?,
+            namespace_uid: String::new(),
             controller_image: mandatory("CONTROLLER_IMAGE", "set it to the image that holds /controller")?,
             speaker_image: mandatory("SPEAKER_IMAGE", "set it to the image that holds /speaker")?,
             memberlist_port: port("MEMBER_LIST_BIND_PORT", 7946)?,

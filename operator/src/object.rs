@@ -46,11 +46,6 @@ impl Kind {
         Self::DaemonSet,
     ];
 
-    /// The kind of that name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name)
-    }
-
     /// The name in `kind:`.
     pub fn name(self) -> &'static str {
         match self {
@@ -141,28 +136,46 @@ pub struct Owner {
     pub uid: String,
 }
 
-/// Annotation on cluster-scoped operands, which cannot have a namespaced owner: uid of the MetalLB resource.
-pub const ANNOTATION_OWNER: &str = "metallb.io/owner-uid";
+/// Annotation on cluster-scoped operands, whose owner reference cannot name a namespaced resource: namespace, name and
+/// uid of the MetalLB resource, with `/` between them.
+pub const ANNOTATION_OWNER: &str = "metallb.io/owner";
 /// Label on all operands; with [`MANAGED_BY`] as its value the operator watches the object.
 pub const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// Value of [`LABEL_MANAGED_BY`].
 pub const MANAGED_BY: &str = names::FIELD_MANAGER_OPERATOR;
 
 impl Owner {
-    /// Whether the operator once made this object for this owner. Only such objects are ever deleted.
-    pub fn made(&self, object: &Value) -> bool {
-        if self.uid.is_empty() {
-            return false;
-        }
+    /// For whom an operator made this object; `None` for objects of others. Only objects with an owner are ever deleted.
+    pub fn of(object: &Value) -> Option<Self> {
         let metadata = &object["metadata"];
-        let labelled = metadata["labels"][LABEL_MANAGED_BY] == MANAGED_BY;
-        let annotated = metadata["annotations"][ANNOTATION_OWNER] == *self.uid;
-        let owned = metadata["ownerReferences"]
-            .as_array()
-            .is_some_and(|owners| owners.iter().any(|owner| owner["uid"] == *self.uid && owner["controller"] == true));
-        labelled && (annotated || owned)
+        if metadata["labels"][LABEL_MANAGED_BY] != MANAGED_BY {
+            return None;
+        }
+        if let Some(text) = metadata["annotations"][ANNOTATION_OWNER].as_str() {
+            return Self::parse(text);
+        }
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let owners = metadata["ownerReferences"].as_array()?;
+        let owner = owners.iter().find(|owner| owner["kind"] == METALLB && owner["controller"] == true)?;
+        Some(Self { namespace: text(&metadata["namespace"]), name: text(&owner["name"]), uid: text(&owner["uid"]) })
+            .filter(|owner| !owner.uid.is_empty())
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.splitn(3, '/').map(str::to_owned);
+        let (namespace, name, uid) = (parts.next()?, parts.next()?, parts.next()?);
+        (!uid.is_empty()).then_some(Self { namespace, name, uid })
     }
 }
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.namespace, self.name, self.uid)
+    }
+}
+
+/// Kind of the resource that owns operands.
+pub const METALLB: &str = "MetalLB";
 
 #[cfg(test)]
 mod tests {
@@ -171,39 +184,35 @@ mod tests {
     use super::*;
 
     fn owner() -> Owner {
-        Owner { namespace: "metallb-system".into(), name: "metallb".into(), uid: "u1".into() }
+        Owner { namespace: "ns".into(), name: "metallb".into(), uid: "u1".into() }
     }
 
     #[test]
-    fn an_object_counts_as_made_only_with_the_label_and_this_owner() {
+    fn an_object_has_an_owner_only_with_the_label_and_a_mark() {
         let label = json!({LABEL_MANAGED_BY: MANAGED_BY});
-        let reference = json!([{"uid": "u1", "controller": true}]);
+        let reference = json!([{"kind": "MetalLB", "name": "metallb", "uid": "u1", "controller": true}]);
+        let mark = json!({ANNOTATION_OWNER: "ns/metallb/u1"});
         let cases = [
-            ("namespaced operand", json!({"labels": label, "ownerReferences": reference}), true),
-            ("cluster operand", json!({"labels": label, "annotations": {ANNOTATION_OWNER: "u1"}}), true),
+            ("namespaced operand", json!({"namespace": "ns", "labels": label, "ownerReferences": reference}), true),
+            ("cluster operand", json!({"labels": label, "annotations": mark}), true),
             ("someone else's object", json!({"labels": {}}), false),
             ("label without owner", json!({"labels": label}), false),
-            ("owner without label", json!({"ownerReferences": reference}), false),
-            ("another MetalLB's", json!({"labels": label, "annotations": {ANNOTATION_OWNER: "u2"}}), false),
-            ("not the controlling owner", json!({"labels": label, "ownerReferences": [{"uid": "u1"}]}), false),
+            ("owner without label", json!({"ownerReferences": reference, "annotations": mark}), false),
+            ("half a mark", json!({"labels": label, "annotations": {ANNOTATION_OWNER: "ns/metallb"}}), false),
+            (
+                "owned by something else",
+                json!({"labels": label, "ownerReferences": [{"kind": "Namespace", "uid": "n"}]}),
+                false,
+            ),
+            (
+                "not the controlling owner",
+                json!({"labels": label, "ownerReferences": [{"kind": "MetalLB", "uid": "u1"}]}),
+                false,
+            ),
         ];
         for (name, metadata, expected) in cases {
-            assert_eq!(owner().made(&json!({ "metadata": metadata })), expected, "{name}");
+            let found = Owner::of(&json!({ "metadata": metadata }));
+            assert_eq!(found, expected.then(owner), "{name}");
         }
-    }
-
-    #[test]
-    fn an_owner_without_uid_has_made_nothing() {
-        let object =
-            json!({"metadata": {"labels": {LABEL_MANAGED_BY: MANAGED_BY}, "annotations": {ANNOTATION_OWNER: ""}}});
-        assert!(!Owner::default().made(&object));
-    }
-
-    #[test]
-    fn kinds_are_found_by_their_names() {
-        for kind in Kind::ALL {
-            assert_eq!(Kind::from_name(kind.name()), Some(kind));
-        }
-        assert_eq!(Kind::from_name("Pod"), None);
     }
 }

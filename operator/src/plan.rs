@@ -4,7 +4,7 @@
 //!  Inventory (watched) ─┐
 //!                       ├─▶ plan ─▶ apply (in order), prune          MetalLB exists
 //!  Rendered (wanted) ───┘
-//!  Inventory ──────────────▶ teardown ─▶ workloads, then the rest    MetalLB is being deleted
+//!  Inventory ──────────────▶ orphans ─▶ delete                       the MetalLB they were made for is gone
 //! ```
 
 use std::collections::BTreeSet;
@@ -33,7 +33,9 @@ pub fn plan(owner: &Owner, observed: &Inventory, mut rendered: Vec<Rendered>) ->
     let prune = observed
         .iter()
         .rev()
-        .filter(|(id, object)| !wanted.contains(*id) && owner.made(object) && !is_being_deleted(object))
+        .filter(|(id, object)| {
+            !wanted.contains(*id) && Owner::of(object).as_ref() == Some(owner) && !is_being_deleted(object)
+        })
         .map(|(id, _)| id.clone())
         .collect();
     rendered.retain(|rendered| {
@@ -45,26 +47,17 @@ pub fn plan(owner: &Owner, observed: &Inventory, mut rendered: Vec<Rendered>) ->
     Plan { apply: rendered, prune }
 }
 
-/// The next step of taking everything away.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Teardown {
-    /// Objects to delete now, in this order.
-    pub delete: Vec<ObjectId>,
-    /// Whether nothing the operator made is left once `delete` is done.
-    pub done: bool,
-}
-
-/// Decides the next step of a removal: first the workloads, and when their pods are gone the rights those pods need to
-/// say goodbye. `out_of_patience` stops waiting for pods (a dead node never reports its own gone).
-pub fn teardown(owner: &Owner, observed: &Inventory, out_of_patience: bool) -> Teardown {
-    let mine = || observed.iter().rev().filter(|(_, object)| owner.made(object));
-    let waiting = mine().any(|(id, _)| id.kind.is_workload());
-    let wait_for_pods = waiting && !out_of_patience;
-    let delete = mine()
-        .filter(|(id, object)| !is_being_deleted(object) && (id.kind.is_workload() || !wait_for_pods))
+/// Objects made for MetalLB resources of `namespace` that are gone, in the order to delete them: what runs first, and
+/// the rights it runs with last. `living` are the uids of the resources that are there.
+pub fn orphans(namespace: &str, living: &BTreeSet<String>, observed: &Inventory) -> Vec<ObjectId> {
+    let is_orphan =
+        |object| Owner::of(object).is_some_and(|owner| owner.namespace == namespace && !living.contains(&owner.uid));
+    observed
+        .iter()
+        .rev()
+        .filter(|(_, object)| is_orphan(object) && !is_being_deleted(object))
         .map(|(id, _)| id.clone())
-        .collect();
-    Teardown { delete, done: !wait_for_pods }
+        .collect()
 }
 
 fn is_being_deleted(object: &serde_json::Value) -> bool {
@@ -87,7 +80,7 @@ mod tests {
     }
 
     fn made() -> Value {
-        json!({"metadata": {"labels": {LABEL_MANAGED_BY: MANAGED_BY}, "annotations": {ANNOTATION_OWNER: "u1"}}})
+        json!({"metadata": {"labels": {LABEL_MANAGED_BY: MANAGED_BY}, "annotations": {ANNOTATION_OWNER: "ns/metallb/u1"}}})
     }
 
     fn everything() -> Inventory {
@@ -128,34 +121,27 @@ mod tests {
     }
 
     #[test]
-    fn a_removal_takes_workloads_first_and_waits_for_their_pods() {
-        let mut observed = everything();
-        let first = teardown(&owner(), &observed, false);
-        assert_eq!(first.delete, [id(Kind::DaemonSet, "x"), id(Kind::Deployment, "x")]);
-        assert!(!first.done);
+    fn operands_of_a_resource_that_is_gone_are_orphans_and_go_workloads_first() {
+        let gone = orphans("ns", &BTreeSet::new(), &everything());
+        assert_eq!(gone.first(), Some(&id(Kind::DaemonSet, "x")));
+        assert_eq!(gone.last(), Some(&id(Kind::ServiceAccount, "x")));
+        assert_eq!(gone.len(), Kind::ALL.len());
+    }
 
+    #[test]
+    fn operands_of_living_resources_of_other_namespaces_and_of_others_are_no_orphans() {
+        assert_eq!(orphans("ns", &BTreeSet::from(["u1".to_owned()]), &everything()), []);
+        assert_eq!(orphans("elsewhere", &BTreeSet::new(), &everything()), []);
+        let observed = Inventory::from([(id(Kind::DaemonSet, "foreign"), json!({"metadata": {}}))]);
+        assert_eq!(orphans("ns", &BTreeSet::new(), &observed), []);
+    }
+
+    #[test]
+    fn an_orphan_is_deleted_once() {
+        let mut observed = everything();
         for object in observed.values_mut() {
             object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
         }
-        assert_eq!(teardown(&owner(), &observed, false), Teardown { delete: vec![], done: false });
-
-        let mut observed = everything();
-        observed.retain(|id, _| !id.kind.is_workload());
-        let last = teardown(&owner(), &observed, false);
-        assert_eq!(last.delete.len(), Kind::ALL.len() - 2);
-        assert!(last.done);
-    }
-
-    #[test]
-    fn a_removal_out_of_patience_takes_everything_at_once() {
-        let step = teardown(&owner(), &everything(), true);
-        assert_eq!(step.delete.len(), Kind::ALL.len());
-        assert!(step.done);
-    }
-
-    #[test]
-    fn a_removal_leaves_what_the_operator_did_not_make() {
-        let observed = Inventory::from([(id(Kind::DaemonSet, "foreign"), json!({"metadata": {}}))]);
-        assert_eq!(teardown(&owner(), &observed, false), Teardown { delete: vec![], done: true });
+        assert_eq!(orphans("ns", &BTreeSet::new(), &observed), []);
     }
 }

@@ -2,10 +2,15 @@
 //!
 //! ```text
 //!  name wrong, unreadable ─────────▶ Degraded
-//!  being deleted ─▶ teardown ──────▶ workloads, rights, finalizer
+//!  being deleted ──────────────────▶ nothing
 //!  else ─▶ render ─▶ plan ─▶ apply, prune ─▶ workloads ready? ─▶ conditions
+//!
+//!  gone ─▶ sweep: the operands that were made for it
 //! ```
+//! There is no finalizer: a namespace that is deleted together with the operator would wait for ever for a finalizer that
+//! nobody is left to remove. Owner references and the sweep, which also runs at every start, leave nothing behind.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -30,10 +35,6 @@ use crate::{plan, render, status};
 const RESYNC: Duration = Duration::from_secs(300);
 /// While pods start: their reasons change without any event the operator watches.
 const WAITING: Duration = Duration::from_secs(5);
-/// While pods end.
-const LEAVING: Duration = Duration::from_secs(2);
-/// After this long a removal no longer waits for pods.
-const PATIENCE_SECONDS: i64 = 60;
 /// Longest back-off after failures.
 const BACKOFF: Duration = Duration::from_secs(60);
 
@@ -62,7 +63,7 @@ pub async fn reconcile(
     metallb: Arc<DeserializeGuard<MetalLB>>,
     context: Arc<Context>,
 ) -> Result<Action, ReconcileError> {
-    if !context.lock().missing().is_empty() {
+    if !context.is_complete() {
         // The end of the first lists triggers a pass.
         return Ok(Action::await_change());
     }
@@ -92,7 +93,8 @@ impl Context {
             return self.refuse(metallb).await;
         }
         if metallb.metadata.deletion_timestamp.is_some() {
-            return self.remove(metallb, false).await;
+            // Nothing is made any more; the garbage collector and the sweep take things away.
+            return Ok(Action::await_change());
         }
         self.bring_up(metallb).await
     }
@@ -107,11 +109,6 @@ impl Context {
     }
 
     async fn bring_up(&self, metallb: &MetalLB) -> anyhow::Result<Action> {
-        if !metallb.finalizers().iter().any(|finalizer| finalizer == names::FINALIZER) {
-            let mut finalizers = metallb.finalizers().to_vec();
-            finalizers.push(names::FINALIZER.to_owned());
-            self.cluster.set_finalizers(metallb, &finalizers).await?;
-        }
         let mut live = self.lock().inventory();
         let mut failures = Vec::new();
         let rendered = render::render(metallb, &self.facts);
@@ -182,30 +179,21 @@ impl Context {
         Ok(())
     }
 
-    /// Takes the operands away, and the finalizer when nothing is left.
+    /// Deletes what was made for MetalLB resources that are gone. `living` is what the watch shows; before anything is
+    /// deleted the apiserver is asked.
     ///
     /// # Errors
-    /// A request to the apiserver failed; the next pass goes on where this one stopped.
-    pub async fn remove(&self, metallb: &MetalLB, at_once: bool) -> anyhow::Result<Action> {
-        if !metallb.finalizers().iter().any(|finalizer| finalizer == names::FINALIZER) {
-            return Ok(Action::await_change());
+    /// A request to the apiserver failed; the next sweep goes on where this one stopped.
+    pub async fn sweep(&self, living: &BTreeSet<String>) -> anyhow::Result<()> {
+        let (namespace, observed) = (&self.facts.namespace, self.lock().inventory());
+        if plan::orphans(namespace, living, &observed).is_empty() {
+            return Ok(());
         }
-        let since = metallb.metadata.deletion_timestamp.as_ref().map_or(0, |time| time.0.as_second());
-        let out_of_patience = at_once || Timestamp::now().as_second() - since > PATIENCE_SECONDS;
-        let observed = self.lock().inventory();
-        let step = plan::teardown(&render::owner(metallb), &observed, out_of_patience);
-        for id in &step.delete {
-            self.cluster.delete(id).await?;
-            tracing::info!(event = "deleted", object = %id, "deleted {id}");
+        for id in plan::orphans(namespace, &self.cluster.living().await?, &observed) {
+            self.cluster.delete(&id).await?;
+            tracing::info!(event = "deleted", object = %id, "deleted {id}: its MetalLB resource is gone");
         }
-        if !step.done {
-            return Ok(Action::requeue(LEAVING));
-        }
-        let rest: Vec<String> =
-            metallb.finalizers().iter().filter(|finalizer| *finalizer != names::FINALIZER).cloned().collect();
-        self.cluster.set_finalizers(metallb, &rest).await?;
-        tracing::info!(event = "removed", "everything made for MetalLB {} is removed", metallb.name_any());
-        Ok(Action::await_change())
+        Ok(())
     }
 
     /// Writes conditions that differ from what the resource says now, which may be newer than what the watch showed.
@@ -217,6 +205,11 @@ impl Context {
             tracing::warn!(event = "degraded", reason = finding.reason, "{}", finding.message);
         }
         self.cluster.set_conditions(name, &conditions).await
+    }
+
+    /// Whether every kind of operand was listed.
+    pub fn is_complete(&self) -> bool {
+        self.lock().missing().is_empty()
     }
 
     fn back_off(&self) -> Duration {

@@ -3,7 +3,7 @@
 //! ```text
 //!  8 watches (label managed-by) ─▶ Observed ─▶ notify ─┐
 //!                                                      ├─▶ Controller ─▶ reconcile (one at a time)
-//!  watch over MetalLB (own namespace) ─────────────────┘
+//!  watch over MetalLB (own namespace) ─────────────────┘      └▶ sweep: operands whose MetalLB is gone
 //! ```
 //! Each operand watch has its own back-off and its own task, so that one forbidden kind never delays the others; only
 //! kube's watch over MetalLB sits inside the controller.
@@ -14,7 +14,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use api::names;
 use api::v1beta1::MetalLB;
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
@@ -24,6 +23,7 @@ use k8s_openapi::{ClusterResourceScope, NamespaceResourceScope};
 use kube::api::ListParams;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{self, Controller};
+use kube::runtime::reflector::Store;
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource};
 use runtime::client::{self, Retry};
@@ -48,6 +48,8 @@ use crate::state::Observed;
 const COALESCE: Duration = Duration::from_millis(100);
 /// Between two looks for a CRD that is missing.
 const CRD_RETRY: Duration = Duration::from_secs(2);
+/// Longest time between two looks for leftovers.
+const SWEEP: Duration = Duration::from_secs(30);
 /// Time to finish after SIGTERM; below the grace period of the Deployment.
 const GRACE: Duration = Duration::from_secs(8);
 
@@ -55,7 +57,7 @@ const GRACE: Duration = Duration::from_secs(8);
 ///
 /// # Errors
 /// The environment is wrong, no cluster is configured, or a part of the program ended.
-pub async fn run(args: Args, facts: Facts) -> anyhow::Result<()> {
+pub async fn run(args: Args, mut facts: Facts) -> anyhow::Result<()> {
     let shutdown = Shutdown::on_signals()?;
     let health = Health::new();
     let mut tasks = Tasks::new(shutdown.clone());
@@ -71,11 +73,15 @@ pub async fn run(args: Args, facts: Facts) -> anyhow::Result<()> {
         return tasks.run(GRACE).await;
     }
     let observed = Arc::new(Mutex::new(Observed::default()));
-    let news = Arc::new(Notify::new());
+    let news = News::default();
     let watches = Watches { client: client.clone(), observed: observed.clone(), news: news.clone() };
     watches.spawn_all(&mut tasks, &facts.namespace, &shutdown);
 
     let cluster = Cluster::new(client.clone(), &facts.namespace);
+    match cluster.namespace_uid().await {
+        Ok(uid) => facts.namespace_uid = uid,
+        Err(error) => tracing::warn!(event = "namespaceUnknown", "{error:#}: cluster roles will outlive the namespace"),
+    }
     let context = Arc::new(Context { cluster, facts, observed, failures: AtomicU32::new(0) });
     let until = shutdown.clone();
     tasks.spawn("the controller", async move {
@@ -83,40 +89,56 @@ pub async fn run(args: Args, facts: Facts) -> anyhow::Result<()> {
             return Ok(());
         }
         health.set_ready(true);
-        control(client, context.clone(), news, until).await;
-        tokio::time::timeout(GRACE / 2, say_goodbye(&context)).await.unwrap_or(Ok(()))
+        control(client, context, &news, until).await;
+        Ok(())
     });
     tasks.run(GRACE).await
 }
 
-async fn control(client: Client, context: Arc<Context>, news: Arc<Notify>, shutdown: Shutdown) {
+async fn control(client: Client, context: Arc<Context>, news: &News, shutdown: Shutdown) {
     let metallbs: Api<DeserializeGuard<MetalLB>> = Api::namespaced(client, &context.facts.namespace);
+    let controller = Controller::new(metallbs, watcher::Config::default().timeout(60));
+    let store = controller.store();
     let mut last_error = String::new();
-    Controller::new(metallbs, watcher::Config::default().timeout(60))
+    let stop = shutdown.clone();
+    let reconciles = controller
         .with_config(controller::Config::default().concurrency(1))
-        .reconcile_all_on(coalesced(news))
-        .graceful_shutdown_on(async move { shutdown.wait().await })
-        .run(reconcile::reconcile, reconcile::on_error, context)
+        .reconcile_all_on(coalesced(news.reconcile.clone()))
+        .graceful_shutdown_on(async move { stop.wait().await })
+        .run(reconcile::reconcile, reconcile::on_error, context.clone())
         .for_each(move |outcome| {
+            let text = match outcome {
+                // A resource that was deleted while its pass was due.
+                Ok(_) | Err(controller::Error::ObjectNotFound(_)) => String::new(),
+                Err(error) => error.to_string(),
+            };
             // A failing watch repeats its error for ever: say it once.
-            let text = outcome.err().map(|error| error.to_string()).unwrap_or_default();
             if !text.is_empty() && text != last_error {
                 tracing::error!(event = "reconcileFailed", "{text}");
             }
             last_error = text;
             futures::future::ready(())
-        })
-        .await;
+        });
+    let sweeps = shutdown.or(sweep(context, store, news.sweep.clone()));
+    futures::join!(reconciles, sweeps);
 }
 
-/// A removal that was under way is finished without waiting for pods: when the whole namespace goes, the operator is the
-/// only one who can take its finalizer away.
-async fn say_goodbye(context: &Context) -> anyhow::Result<()> {
-    let Ok(Some(metallb)) = context.cluster.metallb(names::METALLB).await else { return Ok(()) };
-    if metallb.metadata.deletion_timestamp.is_some() {
-        context.remove(&metallb, true).await?;
+/// Takes away what belongs to resources that are gone: at the start, and whenever operands change.
+async fn sweep(context: Arc<Context>, store: Store<DeserializeGuard<MetalLB>>, news: Arc<Notify>) {
+    if store.wait_until_ready().await.is_err() {
+        return;
     }
-    Ok(())
+    let mut news = std::pin::pin!(coalesced(news));
+    loop {
+        if context.is_complete() {
+            let living = store.state().iter().filter_map(|metallb| metallb.meta().uid.clone()).collect();
+            if let Err(error) = context.sweep(&living).await {
+                tracing::error!(event = "sweepFailed", "{error:#}");
+            }
+        }
+        // The end of a timeout is a reason too: the net under the watches.
+        let _ = tokio::time::timeout(SWEEP, news.next()).await;
+    }
 }
 
 /// Waits until MetalLB resources can be listed, and says once why they cannot.
@@ -150,10 +172,17 @@ fn coalesced(news: Arc<Notify>) -> impl Stream<Item = ()> + Send + 'static {
     })
 }
 
+/// Wakes those who look at the operands. Each keeps one wake-up that came while it was busy.
+#[derive(Clone, Default)]
+struct News {
+    reconcile: Arc<Notify>,
+    sweep: Arc<Notify>,
+}
+
 struct Watches {
     client: Client,
     observed: Arc<Mutex<Observed>>,
-    news: Arc<Notify>,
+    news: News,
 }
 
 impl Watches {
@@ -188,7 +217,8 @@ impl Watches {
             while let Some(Some(event)) = shutdown.or(events.next()).await {
                 let event = map_event(event, |object| serde_json::to_value(object).unwrap_or(Value::Null));
                 if observed.lock().unwrap_or_else(PoisonError::into_inner).apply(kind, event) {
-                    news.notify_one();
+                    news.reconcile.notify_one();
+                    news.sweep.notify_one();
                 }
             }
             Ok(())

@@ -114,7 +114,7 @@ impl Scope<'_> {
         if kind.is_namespaced() {
             metadata.namespace = Some(self.facts.namespace.clone());
         }
-        labels::mark_owner(metadata, kind, &self.owner);
+        labels::mark_owner(metadata, kind, &self.owner, self.facts);
         let id = ObjectId {
             kind,
             namespace: metadata.namespace.clone().unwrap_or_default(),

@@ -10,6 +10,7 @@ use super::*;
 fn facts() -> Facts {
     Facts {
         namespace: "metallb-system".into(),
+        namespace_uid: "99999999-0000-0000-0000-000000000000".into(),
         controller_image: "example.com/metallb:1.2.3".into(),
         speaker_image: "example.com/metallb:1.2.3".into(),
         memberlist_port: 7946,
@@ -89,7 +90,9 @@ fn ports_and_namespace_come_from_the_environment() {
         liveness_port: 7472,
         ..facts()
     };
-    let objects = render(&metallb(json!({})), &facts).unwrap();
+    let mut metallb = metallb(json!({}));
+    metallb.metadata.namespace = Some("elsewhere".into());
+    let objects = render(&metallb, &facts).unwrap();
     let text = yaml(&objects);
     assert!(!text.contains("metallb-system"), "the namespace is nowhere fixed");
     assert!(!text.contains("9120") && !text.contains("17472") && !text.contains("7946"), "no port is fixed");
@@ -107,13 +110,14 @@ fn the_same_input_gives_the_same_bytes() {
 }
 
 #[test]
-fn what_is_rendered_counts_as_made_by_its_owner() {
+fn what_is_rendered_names_its_owner_in_the_way_its_scope_allows() {
     let metallb = metallb(json!({}));
     let owner = owner(&metallb);
     for rendered in render(&metallb, &facts()).unwrap() {
-        assert!(owner.made(&rendered.object), "{}", rendered.id);
-        let metadata = &rendered.object["metadata"];
-        assert_eq!(metadata["ownerReferences"].is_array(), rendered.id.kind.is_namespaced(), "{}", rendered.id);
+        assert_eq!(Owner::of(&rendered.object).as_ref(), Some(&owner), "{}", rendered.id);
+        let reference = &rendered.object["metadata"]["ownerReferences"][0]["kind"];
+        let kind = if rendered.id.kind.is_namespaced() { "MetalLB" } else { "Namespace" };
+        assert_eq!(reference, kind, "{}", rendered.id);
     }
 }
 

@@ -56,7 +56,7 @@ pub(super) fn operator_cluster_rules() -> Vec<PolicyRule> {
 /// The operator's rights in its namespace: MetalLB, the operands, and everything the operands' roles grant.
 pub(super) fn operator_namespace_rules() -> Vec<PolicyRule> {
     let mut rules = vec![
-        rule(names::GROUP, ["metallbs"], ["get", "list", "patch", "watch"]),
+        rule(names::GROUP, ["metallbs"], READ),
         rule(names::GROUP, ["metallbs/status"], ["patch"]),
         // Demanded of whoever makes an object whose owner may not be deleted before it.
         rule(names::GROUP, ["metallbs/finalizers"], ["update"]),
