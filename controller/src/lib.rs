@@ -17,10 +17,14 @@ mod args;
 mod fixtures;
 mod metrics;
 pub mod plan;
+#[cfg(test)]
+mod plan_tests;
 pub mod pool_objects;
 mod pool_status;
 pub mod service;
 pub mod state;
+#[cfg(test)]
+mod state_tests;
 mod wiring;
 
 use std::ffi::OsString;
