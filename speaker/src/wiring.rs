@@ -155,6 +155,7 @@ async fn own(mut state: State, inputs: Inputs, apply: Apply, health: Health) {
     let mut inputs = inputs.ready_chunks(BATCH);
     let mut announced = Announced::default();
     let mut problems = BTreeSet::new();
+    let mut members = BTreeSet::new();
     let mut missing = None;
     let mut pulse = tokio::time::interval(HEARTBEAT);
     pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -169,6 +170,7 @@ async fn own(mut state: State, inputs: Inputs, apply: Apply, health: Health) {
                 let actions = plan(&state, &mut announced, &dirty);
                 apply.all(&state, actions);
                 report(&state, &mut problems, &apply.metrics);
+                report_members(&state.candidates().up, &mut members);
                 if let Some(what) = state.missing() {
                     if missing.replace(what) != Some(what) {
                         health.set_unready(format!("waiting for {what}"));
@@ -200,6 +202,18 @@ fn report(state: &State, known: &mut BTreeSet<String>, metrics: &Metrics) {
         metrics.update_failed(found.len());
     }
     metrics.configuration(found.len());
+}
+
+/// Logs which nodes came or went as candidates, under the keys of MetalLB's member events.
+fn report_members(up: &BTreeSet<String>, known: &mut BTreeSet<String>) {
+    let joined = up.difference(known).map(|name| (name, "NodeJoin"));
+    let left = known.difference(up).map(|name| (name, "NodeLeave"));
+    for (name, what) in joined.chain(left) {
+        tracing::info!("node name" = name, "node event" = what, "node event - forcing sync");
+    }
+    if up != known {
+        known.clone_from(up);
+    }
 }
 
 #[cfg(test)]
