@@ -110,6 +110,7 @@ async fn control(client: Client, context: Arc<Context>, news: &News, shutdown: S
             let text = match outcome {
                 // A resource that was deleted while its pass was due.
                 Ok(_) | Err(controller::Error::ObjectNotFound(_)) => String::new(),
+                Err(controller::Error::QueueError(error)) => describe(&error),
                 Err(error) => error.to_string(),
             };
             // A failing watch repeats its error for ever: say it once.
@@ -121,6 +122,18 @@ async fn control(client: Client, context: Arc<Context>, news: &News, shutdown: S
         });
     let sweeps = shutdown.or(sweep(context, store, news.sweep.clone()));
     futures::join!(reconciles, sweeps);
+}
+
+/// A failure of the watch over MetalLB resources in one line.
+fn describe(error: &watcher::Error) -> String {
+    let reason = match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => client::explain(error),
+        watcher::Error::WatchError(status) => status.message.clone(),
+        watcher::Error::NoResourceVersion => "the apiserver's list has no resourceVersion".to_owned(),
+    };
+    format!("cannot watch MetalLB resources: {reason}; trying again")
 }
 
 /// Takes away what belongs to resources that are gone: at the start, and whenever operands change.

@@ -50,10 +50,7 @@ pub(super) fn objects(install: &Install) -> Result<Vec<Value>, RenderError> {
 fn container(install: &Install) -> corev1::Container {
     let container = pod::container("webhook-server", "/webhook", &install.image, &[])
         .args(["--log-level=info"])
-        .env([
-            corev1::EnvVar::metadata_namespace("METALLB_NAMESPACE"),
-            corev1::EnvVar::metadata_name("METALLB_POD_NAME"),
-        ])
+        .env([corev1::EnvVar::metadata_namespace("METALLB_NAMESPACE")])
         .ports([corev1::ContainerPort::tcp(i32::from(PORT)).name(PORT_NAME), pod::metrics_port(METRICS_PORT)]);
     pod::with_probes(container, PROBE_PORT, None)
 }
