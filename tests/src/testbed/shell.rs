@@ -34,7 +34,12 @@ impl Reach {
     pub fn argv(&self, host: &str, argv: &[&str]) -> Vec<OsString> {
         let mut line: Vec<OsString> = Vec::new();
         if let Self::Through(pid) = self {
-            line.extend(["nsenter", "--target", &pid.to_string(), "--mount", "--pid", "--net", "--"].map(Into::into));
+            line.extend(["nsenter", "--target", &pid.to_string(), "--mount", "--pid", "--net"].map(Into::into));
+            // Entering a mount namespace moves to its root; file names in the command line shall go on meaning the same.
+            if let Ok(here) = std::env::current_dir() {
+                line.push(format!("--wdns={}", here.display()).into());
+            }
+            line.push("--".into());
         }
         if host != HUB {
             // nsenter, not `ip netns exec`: that one hides the cgroup mounts.
@@ -144,9 +149,13 @@ mod tests {
         };
         assert_eq!(words(Reach::Inside, "hub"), "ip route");
         assert_eq!(words(Reach::Inside, "node1"), "nsenter --net=/run/netns/node1 -- ip route");
+        let here = std::env::current_dir().unwrap();
         assert_eq!(
             words(Reach::Through(7), "node1"),
-            "nsenter --target 7 --mount --pid --net -- nsenter --net=/run/netns/node1 -- ip route"
+            format!(
+                "nsenter --target 7 --mount --pid --net --wdns={} -- nsenter --net=/run/netns/node1 -- ip route",
+                here.display()
+            )
         );
     }
 
