@@ -23,7 +23,7 @@ use serde_json::{Map, Value, json};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::allocator::{ServiceKey, quoted_list};
+use crate::allocator::ServiceKey;
 use crate::plan::{Note, Severity, Step, Write};
 use crate::pool_objects::ObjectReport;
 use crate::service::{ANNOTATION_IP_ALLOCATED_FROM_POOL_DEPRECATED, Service};
@@ -178,7 +178,7 @@ pub fn log(key: &ServiceKey, step: &Step) {
     let service = key.as_str();
     match step {
         Step::Assigned(addresses) => {
-            let ip = quoted_list(addresses);
+            let ip = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
             tracing::info!(event = "ipAllocated", service, ip, "IP address assigned by controller");
         }
         Step::AssignedAdditional(address) => {
@@ -199,7 +199,9 @@ async fn send(api: &Api<slim::Service>, write: &ServiceWrite) -> Outcome {
     let body = Patch::Merge(body(&write.resource_version, &write.write));
     let service = write.key.as_str();
     match timeout(WRITE_TIMEOUT, api.patch_status(write.key.name(), &params, &body)).await {
-        Ok(Ok(object)) => Service::from_slim(object).map_or(Outcome::Unknown, |stored| Outcome::Stored(Box::new(stored))),
+        Ok(Ok(object)) => {
+            Service::from_slim(object).map_or(Outcome::Unknown, |stored| Outcome::Stored(Box::new(stored)))
+        }
         Ok(Err(error)) => {
             let code = http_code(&error);
             let reason = explain(&error);

@@ -135,7 +135,11 @@ impl Cluster {
         {
             service.ingress.clone_from(&stored.ingress);
             service.annotations.extend(
-                stored.annotations.iter().filter(|(key, _)| key.ends_with("from-pool")).map(|(k, v)| (k.clone(), v.clone())),
+                stored
+                    .annotations
+                    .iter()
+                    .filter(|(key, _)| key.ends_with("from-pool"))
+                    .map(|(k, v)| (k.clone(), v.clone())),
             );
         }
         self.services.insert(name, service.clone());

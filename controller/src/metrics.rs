@@ -52,8 +52,10 @@ impl Metrics {
             updates: registry.counter("metallb_k8s_client_updates_total", "Number of k8s object updates processed"),
             update_errors: registry
                 .counter("metallb_k8s_client_update_errors_total", "Number of k8s object updates that failed"),
-            config_loaded: registry
-                .gauge("metallb_k8s_client_config_loaded_bool", "1 if the configuration was successfully loaded at least once"),
+            config_loaded: registry.gauge(
+                "metallb_k8s_client_config_loaded_bool",
+                "1 if the configuration was successfully loaded at least once",
+            ),
             config_stale: registry.gauge(
                 "metallb_k8s_client_config_stale_bool",
                 "1 if running on a stale configuration, because the latest config failed to load",
@@ -92,7 +94,8 @@ impl Metrics {
             seen.insert(name.clone());
         }
         for gone in self.pools.difference(&seen) {
-            for family in [&self.in_use, &self.total, &self.in_use_v4, &self.total_v4, &self.in_use_v6, &self.total_v6] {
+            for family in [&self.in_use, &self.total, &self.in_use_v4, &self.total_v4, &self.in_use_v6, &self.total_v6]
+            {
                 family.remove(&labels(gone));
             }
         }

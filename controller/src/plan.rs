@@ -236,7 +236,10 @@ impl Run<'_> {
         let wanted = self.service.wanted().map_err(|error| {
             let list = quoted_list(&self.service.cluster_ips);
             let first = self.service.cluster_ips.first().map_or("", String::as_str);
-            self.warn("noclusterIPsIPFamily", format!("Failed to retrieve ClusterIPs IPFamily for {list} {first}: {error}"));
+            self.warn(
+                "noclusterIPsIPFamily",
+                format!("Failed to retrieve ClusterIPs IPFamily for {list} {first}: {error}"),
+            );
             Unsatisfied
         })?;
         if stack.is_ok_and(|stack| stack == wanted.stack || wanted.accepts_one()) {
@@ -359,9 +362,7 @@ impl Run<'_> {
 
     fn target(&self) -> Target {
         match self.allocator.allocation(&self.service.key) {
-            Some(allocation) => {
-                Target { addresses: allocation.addresses.clone(), pool: Some(allocation.pool.clone()) }
-            }
+            Some(allocation) => Target { addresses: allocation.addresses.clone(), pool: Some(allocation.pool.clone()) },
             None => Target::default(),
         }
     }

@@ -72,7 +72,9 @@ fn family_and_policy_decide_how_many_addresses_of_which_family() {
             pools: BOTH,
             service: with(service("s", V4), Policy::RequireDualStack),
             shown: "",
-            notes: &["s Warning not enough clusterips: Service requires dual stack but not enough clusterips [10.96.0.1]"],
+            notes: &[
+                "s Warning not enough clusterips: Service requires dual stack but not enough clusterips [10.96.0.1]",
+            ],
         },
         Case {
             name: "both preferred, a pool with both wins over an earlier one with one",
@@ -121,10 +123,8 @@ fn cluster_ips_that_cannot_be_understood_give_nothing() {
             pools: BOTH,
             service: showing(service("s", &["None"]), &["192.0.2.0"], "both"),
             shown: "192.0.2.0",
-            notes: &[
-                "s Warning noclusterIPsIPFamily: Failed to retrieve ClusterIPs IPFamily for [\"None\"] None: \
-                 IPFamilyForAddresses: Invalid address [\"None\"]",
-            ],
+            notes: &["s Warning noclusterIPsIPFamily: Failed to retrieve ClusterIPs IPFamily for [\"None\"] None: \
+                 IPFamilyForAddresses: Invalid address [\"None\"]"],
         },
     ]);
 }
@@ -157,10 +157,8 @@ fn requested_addresses_and_pools_are_honoured_or_refused_with_metallbs_words() {
             pools: SINGLE,
             service: both_ways,
             shown: "",
-            notes: &[
-                "s Warning AllocationFailed: Failed to allocate IP for \"default/s\": service can not have both \
-                 metallb.io/loadBalancerIPs and svc.Spec.LoadBalancerIP",
-            ],
+            notes: &["s Warning AllocationFailed: Failed to allocate IP for \"default/s\": service can not have both \
+                 metallb.io/loadBalancerIPs and svc.Spec.LoadBalancerIP"],
         },
         Case {
             name: "outside every pool",

@@ -121,10 +121,7 @@ impl Service {
             ports: spec
                 .ports
                 .into_iter()
-                .map(|port| Port {
-                    protocol: port.protocol.unwrap_or_else(|| String::from("TCP")),
-                    number: port.port,
-                })
+                .map(|port| Port { protocol: port.protocol.unwrap_or_else(|| String::from("TCP")), number: port.port })
                 .collect(),
             labels: metadata.labels.unwrap_or_default(),
             annotations: annotations.into_iter().filter(|(name, _)| is_ours(name)).collect(),
@@ -249,10 +246,22 @@ mod tests {
             (json!({}), "", Ok(vec![])),
             (json!({}), "192.0.2.1", Ok(vec!["192.0.2.1"])),
             (json!({}), "web", Err("invalid spec.loadBalancerIP \"web\"")),
-            (json!({"metallb.io/loadBalancerIPs": " 2001:db8::1 , 192.0.2.1"}), "", Ok(vec!["2001:db8::1", "192.0.2.1"])),
+            (
+                json!({"metallb.io/loadBalancerIPs": " 2001:db8::1 , 192.0.2.1"}),
+                "",
+                Ok(vec!["2001:db8::1", "192.0.2.1"]),
+            ),
             (json!({"metallb.universe.tf/loadBalancerIPs": "192.0.2.1"}), "", Ok(vec!["192.0.2.1"])),
-            (json!({"metallb.io/loadBalancerIPs": "", "metallb.universe.tf/loadBalancerIPs": "192.0.2.1"}), "", Ok(vec![])),
-            (json!({"metallb.io/loadBalancerIPs": "192.0.2.1,"}), "", Err("invalid metallb.io/loadBalancerIPs: \"192.0.2.1,\"")),
+            (
+                json!({"metallb.io/loadBalancerIPs": "", "metallb.universe.tf/loadBalancerIPs": "192.0.2.1"}),
+                "",
+                Ok(vec![]),
+            ),
+            (
+                json!({"metallb.io/loadBalancerIPs": "192.0.2.1,"}),
+                "",
+                Err("invalid metallb.io/loadBalancerIPs: \"192.0.2.1,\""),
+            ),
             (
                 json!({"metallb.io/loadBalancerIPs": "192.0.2.1,192.0.2.2"}),
                 "",
@@ -264,7 +273,11 @@ mod tests {
             let got = with(annotations.clone(), field).requested_addresses();
             let got = got.map(|list| list.iter().map(ToString::to_string).collect::<Vec<_>>());
             let expected = expected.map(|list| list.into_iter().map(str::to_owned).collect::<Vec<_>>());
-            assert_eq!(got.map_err(|error| error.to_string()), expected.map_err(str::to_owned), "{annotations} {field}");
+            assert_eq!(
+                got.map_err(|error| error.to_string()),
+                expected.map_err(str::to_owned),
+                "{annotations} {field}"
+            );
         }
     }
 
@@ -300,7 +313,12 @@ mod tests {
         let none = with(json!({}), "");
         let mut some = none.clone();
         some.class = Some("metallb".into());
-        let cases = [(&none, None, true), (&none, Some("metallb"), false), (&some, None, false), (&some, Some("metallb"), true)];
+        let cases = [
+            (&none, None, true),
+            (&none, Some("metallb"), false),
+            (&some, None, false),
+            (&some, Some("metallb"), true),
+        ];
         for (service, flag, expected) in cases {
             assert_eq!(service.is_of_class(flag), expected, "{:?} {flag:?}", service.class);
         }

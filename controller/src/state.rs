@@ -193,7 +193,8 @@ impl State {
                 self.config_dirty |= changed && self.pools.values().any(PoolObject::selects_namespaces);
             }
             Input::Pool(event) => {
-                let known = |object: &PoolObject| self.pools.get(&object.name).is_some_and(|old| old.body == object.body);
+                let known =
+                    |object: &PoolObject| self.pools.get(&object.name).is_some_and(|old| old.body == object.body);
                 let only_status = match &event {
                     Event::Apply(object) | Event::InitApply(object) => known(object),
                     Event::Init | Event::InitDone | Event::Delete(_) => false,
@@ -318,8 +319,7 @@ impl State {
     /// what it still has of us is ours to clean up.
     fn is_ours(&self, service: &Service) -> bool {
         service.is_of_class(self.class.as_deref())
-            || (!service.is_load_balancer
-                && (service.recorded_pool().is_some() || self.allocator.knows(&service.key)))
+            || (!service.is_load_balancer && (service.recorded_pool().is_some() || self.allocator.knows(&service.key)))
     }
 
     fn converge(&mut self, key: &ServiceKey, actions: &mut Vec<Action>) {
@@ -341,11 +341,8 @@ impl State {
         if write.is_some() {
             notes.extend(plan::deprecations(service));
         }
-        let subject = Subject {
-            key: key.clone(),
-            uid: service.uid.clone(),
-            resource_version: service.resource_version.clone(),
-        };
+        let subject =
+            Subject { key: key.clone(), uid: service.uid.clone(), resource_version: service.resource_version.clone() };
         let news = notes.iter().any(|note| !before.said.contains(note));
         if news || (notes.is_empty() && write.is_some()) {
             actions.extend(decision.steps.into_iter().map(|step| Action::Log(key.clone(), step)));
@@ -363,7 +360,12 @@ impl State {
             progress.sent.sort_unstable();
             progress.sent.dedup();
             let resource_version = service.resource_version.clone();
-            actions.push(Action::Write(ServiceWrite { attempt: self.attempts, key: key.clone(), resource_version, write }));
+            actions.push(Action::Write(ServiceWrite {
+                attempt: self.attempts,
+                key: key.clone(),
+                resource_version,
+                write,
+            }));
         }
         if decision.waiting {
             self.waiting.insert(key.clone());

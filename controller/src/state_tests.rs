@@ -108,7 +108,7 @@ fn an_address_is_not_given_on_before_its_old_holder_stopped_showing_it() {
     cluster.put(annotated("b", &[("metallb.io/address-pool", "p")]));
     let writes = cluster.decide();
     assert_eq!(writes.len(), 1, "only a is written: b has to wait for it");
-    assert_eq!(cluster.store(&writes[0]).is_stored(), true);
+    assert!(cluster.store(&writes[0]).is_stored());
     // The answer got lost: nobody knows whether it was stored.
     cluster.state.written(writes[0].attempt, &writes[0].key, Outcome::Unknown);
     cluster.state.retry(&writes[0].key);
@@ -203,14 +203,18 @@ fn a_malformed_pool_freezes_and_what_was_given_from_it_stays_even_over_a_restart
     cluster.put(annotated("b", &[("metallb.io/address-pool", "p")]));
     cluster.put(service("c", V4));
     cluster.run();
-    assert_eq!((cluster.shown("a"), cluster.shown("b"), cluster.shown("c")), ("192.0.2.0".into(), "".into(), "198.51.100.0".into()));
+    assert_eq!(
+        (cluster.shown("a"), cluster.shown("b"), cluster.shown("c")),
+        ("192.0.2.0".into(), "".into(), "198.51.100.0".into())
+    );
     assert_eq!(cluster.reports.len(), 1);
     assert_eq!((cluster.reports[0].kind, cluster.reports[0].name.as_str()), ("IPAddressPool", "p"));
     assert!(cluster.reports[0].text.contains("192.0.2.0/nonsense"), "{}", cluster.reports[0].text);
     assert!(cluster.state.is_config_stale());
     cluster.restart();
     assert_eq!(cluster.shown("a"), "192.0.2.0");
-    let broken = Broken { kind: "IPAddressPool".into(), namespace: "m".into(), name: "p".into(), error: "no spec".into() };
+    let broken =
+        Broken { kind: "IPAddressPool".into(), namespace: "m".into(), name: "p".into(), error: "no spec".into() };
     cluster.state.apply(Input::Pool(Event::Apply(PoolObject::from(Err(broken)))));
     cluster.run();
     assert_eq!(cluster.shown("a"), "192.0.2.0", "neither does an object that cannot even be read cost it");
@@ -229,7 +233,10 @@ fn pools_may_grow_shrink_be_renamed_and_go_and_legal_addresses_stay() {
     cluster.run();
     cluster.put_pool(pool_object("p", &["192.0.2.0/31", "198.51.100.0/31"]));
     cluster.run();
-    assert_eq!((cluster.shown("a"), cluster.shown("b"), cluster.shown("c")), ("192.0.2.0".into(), "192.0.2.1".into(), "198.51.100.0".into()));
+    assert_eq!(
+        (cluster.shown("a"), cluster.shown("b"), cluster.shown("c")),
+        ("192.0.2.0".into(), "192.0.2.1".into(), "198.51.100.0".into())
+    );
     let notes = cluster.take_notes();
     let moved = "c Normal ClearAssignment: current IP for \"default/c\" not allowed by config, will attempt for new IP \
                  assignment: [\"192.0.2.2\"] is not allowed in config";
@@ -265,7 +272,8 @@ fn pool_statuses_show_four_numbers_and_manual_edits_are_put_right() {
     assert_eq!((writes.len(), numbers), (1, [1, 1, 3, 3]));
     cluster.state.pool_status_stored("p", status.clone());
     assert!(cluster.state.pool_status_writes().is_empty());
-    let edited: IPAddressPool = IPAddressPool { status: Some(Default::default()), ..pool_object("p", &["192.0.2.0/30", "2001:db8::/126"]) };
+    let edited: IPAddressPool =
+        IPAddressPool { status: Some(Default::default()), ..pool_object("p", &["192.0.2.0/30", "2001:db8::/126"]) };
     cluster.put_pool(edited);
     assert!(cluster.decide().is_empty());
     assert_eq!(cluster.state.pool_status_writes(), writes);

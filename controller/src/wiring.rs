@@ -102,12 +102,12 @@ fn watches(client: &Client, namespace: &str, metrics: &WatchMetrics) -> Inputs {
     let mut inputs = Inputs::new();
     inputs.push(watched(Api::<slim::Service>::all(c()), all(), m()).filter_map(async |event| service(event)).boxed());
     inputs.push(watched(Api::<slim::Namespace>::all(c()), all(), m()).map(namespace_labels).boxed());
-    inputs.push(
-        watched_guarded(pools, all(), m()).map(|event| Input::Pool(map_event(event, Into::into))).boxed(),
-    );
+    inputs.push(watched_guarded(pools, all(), m()).map(|event| Input::Pool(map_event(event, Into::into))).boxed());
     inputs.push(absent_crd(address_pools.clone()).boxed());
     inputs.push(
-        watched_guarded(address_pools, all(), m()).map(|event| Input::AddressPool(map_event(event, Into::into))).boxed(),
+        watched_guarded(address_pools, all(), m())
+            .map(|event| Input::AddressPool(map_event(event, Into::into)))
+            .boxed(),
     );
     inputs
 }
@@ -243,7 +243,11 @@ impl Owner {
         let missing = self.state.missing();
         if missing.is_empty() && !*was_synced {
             *was_synced = true;
-            tracing::info!(event = "synced", waiting = self.state.waiting(), "every list is in, addresses are given out");
+            tracing::info!(
+                event = "synced",
+                waiting = self.state.waiting(),
+                "every list is in, addresses are given out"
+            );
             self.health.set_ready(true);
         } else if !missing.is_empty() {
             self.health.set_unready(format!("waiting for the list of {}", missing.join(", ")));

@@ -133,7 +133,10 @@ mod tests {
             (&["None"], Err("IPFamilyForAddresses: Invalid address [\"None\"]")),
             (&["fe80::1%eth0"], Err("IPFamilyForAddresses: Invalid address [\"fe80::1%eth0\"]")),
             (&["192.0.2.01"], Err("IPFamilyForAddresses: Invalid address [\"192.0.2.01\"]")),
-            (&["192.0.2.1", "192.0.2.2"], Err("IPFamilyForAddresses: same address family [\"192.0.2.1\" \"192.0.2.2\"]")),
+            (
+                &["192.0.2.1", "192.0.2.2"],
+                Err("IPFamilyForAddresses: same address family [\"192.0.2.1\" \"192.0.2.2\"]"),
+            ),
             (&[], Err("IPFamilyForAddresses: invalid ips length 0 []")),
             (
                 &["192.0.2.1", "192.0.2.2", "::1"],

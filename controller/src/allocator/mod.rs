@@ -18,6 +18,8 @@ pub mod family;
 pub mod pick;
 mod pools;
 pub mod sharing;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -271,9 +273,8 @@ impl Allocator {
         };
         let [first] = addresses[..] else { return Err(AllocateError::TooMany(quoted_list(&addresses))) };
         let missing = other(Family::of(first));
-        let second = self
-            .pick(client, &pool, missing)
-            .ok_or_else(|| AllocateError::PoolExhausted(pool, Stack::Single(missing)))?;
+        let second =
+            self.pick(client, &pool, missing).ok_or(AllocateError::PoolExhausted(pool, Stack::Single(missing)))?;
         self.assign(client, &[first, second]).map(|_| second)
     }
 

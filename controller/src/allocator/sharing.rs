@@ -148,7 +148,12 @@ mod tests {
         let in_use = "can't change sharing key for \"ns/new\", address also in use by ns/old";
         let cases = [
             ("same key, other port", key("k", ""), tcp(81), Ok(())),
-            ("same key, same number, other protocol", key("k", ""), Port { protocol: "UDP".into(), number: 80 }, Ok(())),
+            (
+                "same key, same number, other protocol",
+                key("k", ""),
+                Port { protocol: "UDP".into(), number: 80 },
+                Ok(()),
+            ),
             ("same key, same port", key("k", ""), tcp(80), Err("port TCP/80 is already in use on \"192.0.2.1\"")),
             ("other key", key("other", ""), tcp(81), Err(in_use)),
             ("no key", key("", ""), tcp(81), Err(in_use)),
