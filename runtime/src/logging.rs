@@ -77,10 +77,7 @@ fn filter(level: LogLevel) -> Targets {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::None => LevelFilter::OFF,
     };
-    Targets::new()
-        .with_default(own.min(LevelFilter::WARN))
-        .with_target("kube_client::client::builder", own.min(LevelFilter::OFF))
-        .with_targets(OWN_CRATES.iter().map(|name| (*name, own)))
+    Targets::new().with_default(own.min(LevelFilter::WARN)).with_targets(OWN_CRATES.iter().map(|name| (*name, own)))
 }
 
 fn layer<S, W>(writer: W) -> impl tracing_subscriber::Layer<S>
