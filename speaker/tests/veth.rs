@@ -320,6 +320,22 @@ fn a_takeover_is_told_in_one_burst_and_looking_again_tells_nothing() {
 }
 
 #[test]
+fn a_port_whose_cable_is_plugged_in_again_tells_everything_it_answers_for() {
+    let lab = Lab::new("p");
+    let announcer = Announcer::start(&lab, &[VIP]);
+    announcer.wait_for("createARPResponder", "eth0");
+    let client = lab.mac("client", "eth0");
+    let arp = lab.capture(&format!("arp and not ether src {client}"));
+    // The burst of the start: it may have begun before the capture did, and ends by itself.
+    arp.within(Duration::from_secs(6));
+    lab.ip("client", "link set eth0 down");
+    announcer.wait_for("carrierLost", "eth0");
+    lab.ip("client", "link set eth0 up");
+    let frames = lab.capture(&format!("arp and not ether src {client}")).next(2);
+    assert!(frames.iter().all(|frame| frame.contains("192.0.2.10")), "{frames:?}");
+}
+
+#[test]
 fn an_interface_list_is_honoured_and_can_change_while_running() {
     let lab = Lab::new("i");
     lab.cable("eth1");

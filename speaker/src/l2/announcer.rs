@@ -77,8 +77,6 @@ struct Station {
     arp: Option<Responder>,
     ndp: Option<Responder>,
     groups: Groups,
-    /// Addresses whose takeover could not be told here because the cable was out.
-    untold: BTreeSet<IpAddr>,
 }
 
 struct Announcer {
@@ -146,12 +144,23 @@ impl Announcer {
         }
     }
 
-    /// Makes the station of a port as the port now is. What is announced there and could not be told before is told now.
+    /// Makes the station of a port as the port now is. A port whose carrier comes back tells everything it answers for: while
+    /// it was gone, another node may have answered, and clients would go on sending there.
     fn follow(&mut self, port: Port) {
         let announced = self.table.on(&port.name);
         let station = self.stations.entry(port.index).or_insert_with(|| Station::new(port.clone()));
         station.close(!port.arp, !port.ndp);
         let plugged_in = port.carrier && !station.port.carrier;
+        let interface = &port.name;
+        if plugged_in {
+            tracing::info!(event = "carrierBack", interface, "the interface has its carrier back");
+        } else if station.port.carrier && !port.carrier {
+            tracing::warn!(
+                event = "carrierLost",
+                interface,
+                "the interface lost its carrier: nobody hears what it answers"
+            );
+        }
         station.port = port;
         let (arp_before, ndp_before) = (station.arp.is_some(), station.ndp.is_some());
         if let Err(error) = station.open(&self.table, &self.metrics) {
@@ -164,7 +173,10 @@ impl Announcer {
             );
             self.retry = Some(Instant::now() + RETRY);
         }
-        let mut news = if plugged_in { std::mem::take(&mut station.untold) } else { BTreeSet::new() };
+        let mut news = BTreeSet::new();
+        if plugged_in {
+            news.extend(announced.iter().copied());
+        }
         if station.arp.is_some() && !arp_before {
             news.extend(announced.iter().filter(|ip| ip.is_ipv4()));
         }
@@ -191,9 +203,6 @@ impl Announcer {
                 Command::Withdraw { ip } => {
                     groups_changed |= self.table.remove(ip) && ip.is_ipv6();
                     self.schedule.stop(ip);
-                    for station in self.stations.values_mut() {
-                        station.untold.remove(&ip);
-                    }
                 }
             }
         }
@@ -207,12 +216,8 @@ impl Announcer {
 
     /// One round of gratuitous frames for `ip`.
     fn tell(&mut self, ip: IpAddr) {
-        for station in self.stations.values_mut() {
-            if !self.table.answers(ip, &station.port.name) {
-                continue;
-            }
-            if !station.port.carrier {
-                station.untold.insert(ip);
+        for station in self.stations.values() {
+            if !station.port.carrier || !self.table.answers(ip, &station.port.name) {
                 continue;
             }
             for sent in station.tell(ip) {
@@ -229,7 +234,7 @@ impl Announcer {
 impl Station {
     fn new(port: Port) -> Self {
         let groups = Groups::new(port.index);
-        Self { port, arp: None, ndp: None, groups, untold: BTreeSet::new() }
+        Self { port, arp: None, ndp: None, groups }
     }
 
     /// Starts the responders that the port should have and that do not run.
