@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use e2e::install::{NAMESPACE, announced_pools, install};
+use e2e::install::{NAMESPACE, announced_pool, install};
 use e2e::suite::Suite;
 use e2e::testbed::Testbed;
 use e2e::wait;
@@ -30,7 +30,7 @@ const WEBHOOKS: &[&str] = &["metallb-webhook-configuration", "metallb-operator-w
 
 async fn broken_pool(bed: &Testbed) -> Result<()> {
     install(bed).await?;
-    announced_pools(bed).await?;
+    announced_pool(bed).await?;
     let web = Web::start(bed).await?;
     let before = restarts(bed).await?;
     for webhook in WEBHOOKS {

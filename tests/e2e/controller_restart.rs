@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use e2e::install::{NAMESPACE, announced_pools, available, install};
+use e2e::install::{NAMESPACE, announced_pool, available, install};
 use e2e::suite::Suite;
 use e2e::testbed::Testbed;
 use e2e::wait;
@@ -62,7 +62,7 @@ async fn released(bed: &Testbed) -> Result<()> {
 
 async fn prepared(bed: &Testbed) -> Result<Web> {
     install(bed).await?;
-    announced_pools(bed).await?;
+    announced_pool(bed).await?;
     let web = Web::start(bed).await?;
     // Services of earlier trials go with their namespaces; their addresses must be free for these trials.
     let services: Api<Service> = Api::all(bed.api());

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use e2e::install::{announced_pools, install};
+use e2e::install::{announced_pool, install};
 use e2e::suite::Suite;
 use e2e::testbed::Testbed;
 use e2e::wait;
@@ -32,7 +32,7 @@ pub fn trials(suite: &Suite) -> Vec<Trial> {
 
 async fn prepared(bed: &Testbed) -> Result<Web> {
     install(bed).await?;
-    announced_pools(bed).await?;
+    announced_pool(bed).await?;
     Web::start(bed).await
 }
 

@@ -18,6 +18,8 @@ pub struct Web {
 impl Web {
     /// Starts the servers and waits until both answer.
     pub async fn start(bed: &Testbed) -> Result<Self> {
+        // A trial that failed leaves its namespace for the dump; here it would only hold addresses.
+        bed.kubectl(&["delete", "namespace", "-l", "testbed=web", "--wait=false"]).await?.success()?;
         let namespace = bed.namespace("web").await?;
         bed.apply(&SERVERS.replace("NAMESPACE", &namespace)).await?;
         let deployments: Api<Deployment> = Api::namespaced(bed.api(), &namespace);

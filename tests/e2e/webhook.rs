@@ -1,7 +1,7 @@
 //! What the webhook refuses, as a user of kubectl sees it.
 
 use anyhow::{Result, ensure};
-use e2e::install::{announced_pools, install};
+use e2e::install::{announced_pool, install};
 use e2e::suite::Suite;
 use e2e::testbed::{Testbed, layout};
 use libtest_mimic::Trial;
@@ -62,7 +62,7 @@ async fn refusals(bed: &Testbed) -> Result<()> {
 
 async fn overlap(bed: &Testbed) -> Result<()> {
     install(bed).await?;
-    announced_pools(bed).await?;
+    announced_pool(bed).await?;
     let pool = format!(
         "{{apiVersion: metallb.io/v1beta1, kind: IPAddressPool, metadata: {{name: other, namespace: metallb-system}}, \
          spec: {{addresses: [{}]}}}}",
@@ -70,6 +70,6 @@ async fn overlap(bed: &Testbed) -> Result<()> {
     );
     let output = bed.try_apply(&pool).await?;
     ensure!(!output.ok() && output.stderr.contains("overlaps"), "{output}");
-    bed.kubectl(&["-n", "metallb-system", "get", "ipaddresspools.metallb.io", "v4"]).await?.success()?;
+    bed.kubectl(&["-n", "metallb-system", "get", "ipaddresspools.metallb.io", "lan"]).await?.success()?;
     Ok(())
 }

@@ -42,10 +42,11 @@ pub async fn install(bed: &Testbed) -> Result<()> {
     speakers_ready(bed).await
 }
 
-/// Applies objects that a webhook of the product judges. The endpoints of a webhook that just became ready reach the API
-/// server a moment later; a refusal is final, an unreachable webhook is tried again.
+/// Applies objects that a webhook of the product judges. A refusal is final. An unreachable webhook is tried again: the
+/// endpoints of one that just became ready reach the API server a moment later, and a webhook configuration that was
+/// replaced gets its authority back within a minute.
 pub async fn apply(bed: &Testbed, yaml: &str) -> Result<()> {
-    wait::until("the webhook to be reachable", Duration::from_secs(20), || async {
+    wait::until("the webhook to be reachable", Duration::from_secs(90), || async {
         let output = bed.try_apply(yaml).await?;
         if output.stderr.contains("failed calling webhook") {
             anyhow::bail!("{output}");
@@ -111,17 +112,14 @@ pub fn kind(kind: &str) -> ApiResource {
     ApiResource::from_gvk(&GroupVersionKind::gvk("metallb.io", "v1beta1", kind))
 }
 
-/// Pools of both families that are announced on the segment, named `v4` and `v6`.
-pub async fn announced_pools(bed: &Testbed) -> Result<()> {
-    let mut yaml = String::new();
-    for (name, range) in [("v4", layout::POOL_V4), ("v6", layout::POOL_V6)] {
-        yaml += &format!(
-            "apiVersion: metallb.io/v1beta1\nkind: IPAddressPool\n\
-             metadata: {{name: {name}, namespace: {NAMESPACE}}}\nspec: {{addresses: [\"{range}\"]}}\n---\n"
-        );
-    }
-    yaml += &format!(
-        "apiVersion: metallb.io/v1beta1\nkind: L2Advertisement\nmetadata: {{name: all, namespace: {NAMESPACE}}}\n"
+/// A pool named `lan` with addresses of both families, announced on the segment. One pool: the addresses of a dual-stack
+/// Service come from the same.
+pub async fn announced_pool(bed: &Testbed) -> Result<()> {
+    let ranges = [layout::POOL_V4, layout::POOL_V6].join("\", \"");
+    let yaml = format!(
+        "apiVersion: metallb.io/v1beta1\nkind: IPAddressPool\n\
+         metadata: {{name: lan, namespace: {NAMESPACE}}}\nspec: {{addresses: [\"{ranges}\"]}}\n---\n\
+         apiVersion: metallb.io/v1beta1\nkind: L2Advertisement\nmetadata: {{name: lan, namespace: {NAMESPACE}}}\n"
     );
     apply(bed, &yaml).await
 }

@@ -196,10 +196,12 @@ impl Testbed {
         .await
     }
 
-    /// Makes a namespace with a name of its own, in which pods can be made at once.
+    /// Makes a namespace with a name of its own and the label `testbed=<prefix>`, in which pods can be made at once.
     pub async fn namespace(&self, prefix: &str) -> Result<String> {
         let name = format!("{prefix}-{}", self.namespaces.fetch_add(1, Ordering::Relaxed));
-        self.kubectl(&["create", "namespace", &name]).await?.success()?;
+        let labels = format!("{{testbed: {prefix}}}");
+        self.apply(&format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}, labels: {labels}}}}}"))
+            .await?;
         self.default_account(&name).await?;
         Ok(name)
     }
