@@ -78,7 +78,7 @@ impl Running {
     /// The first line of its log that holds `text`; the program is ended when it takes too long.
     fn line_with(&mut self, text: &str) -> String {
         let started = Instant::now();
-        let log = BufReader::new(self.0.stdout.take().unwrap());
+        let log = BufReader::new(self.0.stdout.take().expect("a pipe"));
         let line = log.lines().map_while(Result::ok).take_while(|_| started.elapsed() < DEADLINE);
         line.into_iter().find(|line| line.contains(text)).expect("a line about it within the deadline")
     }
