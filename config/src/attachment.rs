@@ -12,7 +12,7 @@ use crate::quote::quoted;
 use crate::resources::NodeLabels;
 use crate::selector::{Selector, any_matches};
 
-/// The pools in force by name.
+/// The pools in force and the held ones, by name.
 pub(crate) type ActivePools<'a> = BTreeMap<PoolName, ActivePool<'a>>;
 
 /// What advertisements are checked against.
@@ -25,7 +25,7 @@ pub(crate) struct Surroundings<'a> {
 }
 
 impl Surroundings<'_> {
-    /// The pools in force that are named or matched; with neither names nor selectors, all.
+    /// The pools in force or held that are named or matched; with neither names nor selectors, all.
     pub(crate) fn selected(&self, names: &[String], selectors: &[Selector]) -> BTreeSet<PoolName> {
         if names.is_empty() && selectors.is_empty() {
             return self.pools.keys().cloned().collect();

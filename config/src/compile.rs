@@ -59,12 +59,13 @@ pub fn compile(resources: &Resources) -> Compiled {
             active.entry(name.clone()).and_modify(|pool| pool.pool.bgp_advertisements.push(advertisement.clone()));
         }
     }
-    let pools = active.into_iter().map(|(name, mut active)| {
+    let (mut pools, mut held) = (BTreeMap::new(), BTreeMap::new());
+    for (name, mut active) in active {
         active.pool.l2_advertisements.sort_by(|a, b| a.name.cmp(&b.name));
         active.pool.bgp_advertisements.sort_by(|a, b| a.name.cmp(&b.name));
-        (name, active.pool)
-    });
-    Compiled { config: Config { pools: pools.collect(), peers, bfd_profiles }, findings: found.in_order() }
+        if active.held { &mut held } else { &mut pools }.insert(name, active.pool);
+    }
+    Compiled { config: Config { pools, held, peers, bfd_profiles }, findings: found.in_order() }
 }
 
 /// The objects of a kind together with those that AddressPools stand for, by rank.

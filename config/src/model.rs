@@ -20,6 +20,9 @@ use crate::selector::Selector;
 pub struct Config {
     /// Usable pools by name.
     pub pools: BTreeMap<PoolName, Pool>,
+    /// Pools that broke or lost a clash, with what of them is good: Services keep the addresses they have from them and go
+    /// on being announced, but nothing new is given out.
+    pub held: BTreeMap<PoolName, Pool>,
     /// Usable BGP peers by object name.
     pub peers: BTreeMap<String, Peer>,
     /// Usable BFD profiles by object name.
@@ -248,13 +251,23 @@ impl Pool {
 }
 
 impl Config {
-    /// The pool that holds all of these addresses; `None` when there is none or no address is given. Pools never overlap.
+    /// The pool that contains all of these addresses; `None` when there is none or no address is given. Pools in force never
+    /// overlap; a held pool counts only where no pool in force does.
     pub fn pool_of(&self, addresses: &[IpAddr]) -> Option<&PoolName> {
+        self.holding(addresses).map(|(name, _)| name)
+    }
+
+    /// As [`Config::pool_of`], the pool itself.
+    pub fn pool_holding(&self, addresses: &[IpAddr]) -> Option<&Pool> {
+        self.holding(addresses).map(|(_, pool)| pool)
+    }
+
+    fn holding(&self, addresses: &[IpAddr]) -> Option<(&PoolName, &Pool)> {
         if addresses.is_empty() {
             return None;
         }
-        let mut pools = self.pools.iter();
-        pools.find(|(_, pool)| addresses.iter().all(|address| pool.contains(*address))).map(|(name, _)| name)
+        let mut pools = self.pools.iter().chain(&self.held);
+        pools.find(|(_, pool)| addresses.iter().all(|address| pool.contains(*address)))
     }
 }
 

@@ -2,9 +2,12 @@
 //!
 //! ```text
 //! by age:  pool -> parse entries -> claim its CIDRs --- free ------------------> in force
-//!                                        |------------ held by an older pool --> Error, not in force
-//!                                        `------------ held by a pool that is itself not in force --> Policy, in force
+//!                       |                |------------ owned by an older pool --> Error, held
+//!                       |                `------------ owned by a held pool ----> Policy, in force
+//!                       `-- anything wrong --> Error, held with the entries that are good
 //! ```
+//! A held pool keeps what Services already have of it and gives out nothing new.
+//!
 //! CIDRs nest or are disjoint, so a sorted map of disjoint claims answers every overlap question in logarithmic time.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,46 +24,55 @@ use crate::resources::NamespaceLabels;
 use crate::service_allocation;
 use crate::source::Source;
 
-/// A pool in force and what advertisements need to know of its object.
+/// A pool that is in force or held, and what advertisements need to know of its object.
 pub(crate) struct ActivePool<'a> {
     pub(crate) id: ObjectId,
     pub(crate) labels: &'a BTreeMap<String, String>,
     pub(crate) pool: Pool,
+    pub(crate) held: bool,
 }
 
 /// Findings name at most this many other pools per pool; one is enough to know what to mend.
 const MOST_OVERLAPS: usize = 16;
 
-/// Checks pools in the order of precedence and keeps the good ones.
+/// Checks pools in the order of precedence.
 pub(crate) fn compile<'a>(
     sources: &[Source<'a, IPAddressPool>],
     namespaces: &[NamespaceLabels],
     findings: &mut Vec<Finding>,
 ) -> BTreeMap<PoolName, ActivePool<'a>> {
     let mut active: BTreeMap<PoolName, ActivePool<'a>> = BTreeMap::new();
-    let parsed: Vec<Option<Pool>> = sources.iter().map(|source| parse(source, namespaces, findings)).collect();
-    let disjoint = all_disjoint(parsed.iter().flatten());
+    let parsed: Vec<(Pool, bool)> = sources
+        .iter()
+        .map(|source| {
+            let known = findings.len();
+            (parse(source, namespaces, findings), findings.len() == known)
+        })
+        .collect();
+    let disjoint = all_disjoint(parsed.iter().filter(|(_, good)| *good).map(|(pool, _)| pool));
     let (mut in_force, mut set_aside) = (Claims::default(), Claims::default());
-    for (owner, (source, pool)) in sources.iter().zip(parsed).enumerate() {
+    for (owner, (source, (pool, good))) in sources.iter().zip(parsed).enumerate() {
         let name = PoolName(source.name().to_owned());
-        if let Some(first) = active.get(&name) {
-            findings.push(duplicate(source, &first.id));
+        if let Some(first) = active.get(&name).filter(|first| !first.held) {
+            if good {
+                findings.push(duplicate(source, &first.id));
+            }
             continue;
         }
-        let Some(pool) = pool else { continue };
-        if !disjoint {
+        let mut held = !good;
+        if good && !disjoint {
             if let Some(finding) = overlap_in_itself(source, &pool) {
                 findings.push(finding);
-                continue;
-            }
-            if report_overlaps(source, &pool, &in_force, sources, Class::Error, findings) {
+                held = true;
+            } else if report_overlaps(source, &pool, &in_force, sources, Class::Error, findings) {
                 set_aside.add(&pool, owner);
-                continue;
+                held = true;
+            } else {
+                report_overlaps(source, &pool, &set_aside, sources, Class::Policy, findings);
+                in_force.add(&pool, owner);
             }
-            report_overlaps(source, &pool, &set_aside, sources, Class::Policy, findings);
-            in_force.add(&pool, owner);
         }
-        active.insert(name, ActivePool { id: source.id.clone(), labels: source.labels, pool });
+        active.insert(name, ActivePool { id: source.id.clone(), labels: source.labels, pool, held });
     }
     active
 }
@@ -83,14 +95,9 @@ fn duplicate(source: &Source<'_, IPAddressPool>, first: &ObjectId) -> Finding {
     Finding::new(Class::Error, &source.id, "metadata.name", text).with(first).detail(remedy)
 }
 
-/// The pool without its advertisements; `None` when anything about it is wrong, which is then reported.
-fn parse(
-    source: &Source<'_, IPAddressPool>,
-    namespaces: &[NamespaceLabels],
-    findings: &mut Vec<Finding>,
-) -> Option<Pool> {
+/// The pool without its advertisements, as far as it is good; what is wrong is reported.
+fn parse(source: &Source<'_, IPAddressPool>, namespaces: &[NamespaceLabels], findings: &mut Vec<Finding>) -> Pool {
     let (name, spec) = (source.name(), &source.object.spec);
-    let known = findings.len();
     let mut wrong = |field: String, text: String| {
         let text = format!("parsing address pool {name}: {text}");
         findings.push(Finding::new(Class::Error, &source.id, field, text));
@@ -118,16 +125,13 @@ fn parse(
         }
         allocation
     });
-    if findings.len() > known {
-        return None;
-    }
-    Some(Pool {
+    Pool {
         entries,
         auto_assign: spec.auto_assign,
         avoid_buggy_ips: spec.avoid_buggy_ips,
         service_allocation,
         ..Pool::default()
-    })
+    }
 }
 
 fn overlap_in_itself(source: &Source<'_, IPAddressPool>, pool: &Pool) -> Option<Finding> {

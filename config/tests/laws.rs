@@ -123,6 +123,7 @@ proptest! {
             !strange(&finding.object) && !finding.others.iter().any(strange)
         });
         after.config.pools.retain(|name, _| !name.0.starts_with('z'));
+        after.config.held.retain(|name, _| !name.0.starts_with('z'));
         after.config.peers.remove("zz");
         after.config.bfd_profiles.remove("zz");
         // Profiles are numbered in the text; the number is not what this law is about.
@@ -144,6 +145,15 @@ proptest! {
                 _ => true,
             };
             prop_assert!(there || failed, "{kind} {name} is neither in force nor reported");
+        }
+    }
+
+    #[test]
+    fn a_pool_that_is_not_in_force_is_held_with_what_is_good_of_it(documents in store()) {
+        let config = compile(&resources(&documents)).config;
+        for document in documents.iter().filter(|document| document["kind"] == "IPAddressPool") {
+            let name = document["metadata"]["name"].as_str().expect("a name").into();
+            prop_assert!(config.pools.contains_key(&name) != config.held.contains_key(&name), "{name}");
         }
     }
 

@@ -109,6 +109,18 @@ fn of_two_overlapping_pools_the_older_stays_in_force_whatever_its_name() {
 }
 
 #[test]
+fn a_pool_with_a_bad_entry_goes_on_holding_the_addresses_of_its_good_ones() {
+    let compiled = compiled(&[pool("a", &["10.0.0.0/24", "nonsense"]), pool("b", &["10.1.0.0/24"])]);
+    assert_eq!(names(&compiled), ["b"]);
+    let held: Vec<_> = compiled.config.held.keys().map(ToString::to_string).collect();
+    assert_eq!(held, ["a"]);
+    let pool_of = |ip: &str| compiled.config.pool_of(&[ip.parse().expect("an address")]).map(ToString::to_string);
+    assert_eq!(pool_of("10.0.0.7").as_deref(), Some("a"));
+    assert_eq!(pool_of("10.1.0.7").as_deref(), Some("b"));
+    assert_eq!(pool_of("10.2.0.7"), None);
+}
+
+#[test]
 fn overlap_with_a_pool_that_is_not_in_force_is_refused_but_works() {
     let compiled =
         compiled(&[pool("a", &["10.0.0.0/24"]), pool("b", &["10.0.0.128-10.0.1.9"]), pool("c", &["10.0.1.0/29"])]);

@@ -53,7 +53,7 @@ pub struct Subject<'a> {
 /// The reason why it does not, in MetalLB's order of checks.
 pub fn decide(view: &View<'_>, service: &Subject<'_>) -> Result<Announcement, Reason> {
     let first = service.addresses.first().ok_or(Reason::NoIpAllocated)?;
-    let pool = view.config.pool_of(service.addresses).and_then(|name| view.config.pools.get(name));
+    let pool = view.config.pool_holding(service.addresses);
     let advertisements = &pool.ok_or(Reason::IpNotAllowed)?.l2_advertisements;
     if !service.serving.anywhere {
         return Err(Reason::NotOwner(Owner::NoEndpoints));
