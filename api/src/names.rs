@@ -98,8 +98,6 @@ pub const OPERATOR_WEBHOOK_CONFIGURATION: &str = "metallb-operator-webhook-confi
 /// ConfigMap with the interfaces never used for layer 2 announcements.
 pub const EXCLUDE_L2_CONFIG_MAP: &str = "metallb-excludel2";
 
-/// Finalizer on the MetalLB resource while cluster-scoped operands exist.
-pub const FINALIZER: &str = "metallb.io/operator-cleanup";
 /// Server-side-apply field manager of the operator.
 pub const FIELD_MANAGER_OPERATOR: &str = "metallb-operator";
 /// Server-side-apply field manager of the controller.

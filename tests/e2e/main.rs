@@ -9,6 +9,7 @@ mod controller_restart;
 mod crds;
 mod install;
 mod l2_service;
+mod outage;
 mod testbed;
 mod web;
 mod webhook;
@@ -28,6 +29,7 @@ fn trials(suite: &Suite) -> Vec<Trial> {
         crds::trials(suite),
         install::trials(suite),
         l2_service::trials(suite),
+        outage::trials(suite),
         controller_restart::trials(suite),
         webhook::trials(suite),
         bad_input::trials(suite),

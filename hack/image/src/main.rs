@@ -44,12 +44,12 @@ enum Choice {
 }
 
 fn choose(args: Vec<OsString>) -> Choice {
-    if let Some(program) = args.first().and_then(|own| find(own)) {
+    if let Some(program) = args.first().and_then(find) {
         return Choice::Run(program, args);
     }
     let rest = args.get(1..).unwrap_or_default();
     let asked = rest.first().map(|name| name.to_string_lossy().into_owned());
-    match (asked.as_deref(), rest.first().and_then(|name| find(name))) {
+    match (asked.as_deref(), rest.first().and_then(find)) {
         (_, Some(program)) => Choice::Run(program, rest.to_vec()),
         (Some("--version" | "-V"), None) => Choice::Version,
         (Some(other), None) => Choice::Unknown(format!("metallb: unknown program {other:?}: {}", usage())),
