@@ -39,5 +39,7 @@ step "images"
 run hack/image/build.sh
 step "cluster tests"
 run cargo test --package e2e --test e2e
+step "nothing outlives a cluster, however it ends"
+run cargo test --package e2e --test lifecycle
 step "done"
 counts

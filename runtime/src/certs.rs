@@ -1,7 +1,7 @@
 //! Certificates for the webhook server.
 //!
 //! ```text
-//!             ┌────────── every minute ──────────┐
+//!             ┌─ every minute, and when a ValidatingWebhookConfiguration changes ─┐
 //!  Secret ──read──▶ decide ──▶ Keep | RenewLeaf | RenewAll ──write (conflict: read again)──▶ Secret
 //!                     │
 //!                     ├──▶ ReloadingConfig (the server's certificate)
@@ -16,9 +16,11 @@ mod stored;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
+use futures::StreamExt;
 use jiff::Timestamp;
+use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::PostParams;
+use kube::api::{PartialObjectMeta, PostParams};
 use kube::{Api, Client};
 
 pub use authority::{CertificateAuthority, CertificateError, Pair, self_signed};
@@ -29,6 +31,7 @@ use crate::client::{explain, http_code};
 use crate::repeats::Repeats;
 use crate::shutdown::Shutdown;
 use crate::tls::ReloadingConfig;
+use crate::watch::{Event, WatchConfig, WatchMetrics, watched};
 
 /// A server's certificate, its key and the authority that signed it, all PEM.
 #[derive(Clone, PartialEq, Eq)]
@@ -153,6 +156,7 @@ pub async fn maintain(
 ) -> anyhow::Result<()> {
     let mut served = None;
     let mut repeats = Repeats::default();
+    let mut changes = std::pin::pin!(changes(&client, &request.webhook_configurations));
     loop {
         let check = tokio::time::timeout(CHECK_TIMEOUT, check(&client, &request, &tls, &mut served));
         let outcome = match shutdown.or(check).await {
@@ -175,10 +179,33 @@ pub async fn maintain(
                 RETRY_PERIOD
             }
         };
-        if shutdown.or(tokio::time::sleep(pause)).await.is_none() {
+        let wake = async {
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                // Ends never; a change that came during the check is waiting here and counts.
+                _ = changes.next() => {}
+            }
+        };
+        if shutdown.or(wake).await.is_none() {
             return Ok(());
         }
     }
+}
+
+/// One item for each time that one of these webhook configurations is created or changed: somebody who replaces one takes
+/// the caBundle away, and until it is back every change of configuration is refused.
+fn changes(client: &Client, names: &[String]) -> impl futures::Stream<Item = ()> + use<> {
+    let api: Api<PartialObjectMeta<ValidatingWebhookConfiguration>> = Api::all(client.clone());
+    let names = names.to_vec();
+    watched(api, WatchConfig::default(), WatchMetrics::default()).filter_map(move |event| {
+        let ours = match event {
+            Event::Apply(object) | Event::InitApply(object) => {
+                object.metadata.name.is_some_and(|name| names.contains(&name))
+            }
+            Event::Init | Event::InitDone | Event::Delete(_) => false,
+        };
+        std::future::ready(ours.then_some(()))
+    })
 }
 
 async fn check(

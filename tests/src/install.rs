@@ -44,9 +44,9 @@ pub async fn install(bed: &Testbed) -> Result<()> {
 
 /// Applies objects that a webhook of the product judges. A refusal is final. An unreachable webhook is tried again: the
 /// endpoints of one that just became ready reach the API server a moment later, and a webhook configuration that was
-/// replaced gets its authority back within a minute.
+/// replaced gets its authority back after a moment, too.
 pub async fn apply(bed: &Testbed, yaml: &str) -> Result<()> {
-    wait::until("the webhook to be reachable", Duration::from_secs(90), || async {
+    wait::until("the webhook to be reachable", Duration::from_secs(20), || async {
         let output = bed.try_apply(yaml).await?;
         if output.stderr.contains("failed calling webhook") {
             anyhow::bail!("{output}");
