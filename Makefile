@@ -4,7 +4,6 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 CARGO ?= cargo
-# The one Kubernetes release the test cluster is built from; see hack/control-plane.
 # Name of the cluster of `make cluster`.
 ID ?= main
 CLUSTER := $(CARGO) run --quiet --package e2e --bin cluster -- --id $(ID)

@@ -48,11 +48,18 @@ pub fn check(resource: &MetalLB, external_namespace: Option<&str>) -> Vec<Findin
             "spec.frrk8sConfig.namespace",
             "bgp backend: frrk8s external and no default or user provided namespace".to_owned(),
         ),
-        Some(Ok(_)) | None => {}
+        Some(Ok(Backend::Native)) | None => {}
+        Some(Ok(other)) => {
+            let text = format!("BGP backend {other} is not available yet, must be native");
+            let remedy = "leave bgpBackend out; layer 2 works, and BGP sessions come with a later release";
+            findings.push(Finding::new(Class::Policy, &id, "spec.bgpBackend", text).detail(remedy));
+        }
     }
     let blocked = spec.frrk8s_config.iter().flat_map(|config| &config.always_block);
     for (index, cidr) in blocked.enumerate().filter(|(_, cidr)| cidr.trim().parse::<IpNet>().is_err()) {
-        wrong(&format!("spec.frrk8sConfig.alwaysBlock[{index}]"), format!("invalid CIDR {cidr} in AlwaysBlock"));
+        let (field, text) =
+            (format!("spec.frrk8sConfig.alwaysBlock[{index}]"), format!("invalid CIDR {cidr} in AlwaysBlock"));
+        findings.push(Finding::new(Class::Error, &id, field, text));
     }
     findings
 }

@@ -60,12 +60,18 @@ fn a_metallb_resource_is_refused_in_the_words_of_metallbs_operator() {
 fn good_metallb_resources_pass() {
     let good = [
         json!({}),
-        json!({"bgpBackend": "frr-k8s"}),
-        json!({"bgpBackend": "frr-k8s-external", "frrk8sConfig": {"namespace": "frr", "alwaysBlock": [" 10.0.0.0/8 "]}}),
+        json!({"bgpBackend": "native", "frrk8sConfig": {"namespace": "frr", "alwaysBlock": [" 10.0.0.0/8 "]}}),
         json!({"speakerTolerations": [{"key": "a", "effect": "NoExecute", "tolerationSeconds": 5}]}),
     ];
     for spec in good {
         assert_eq!(texts("metallb", &spec, None), Vec::<String>::new(), "{spec}");
     }
-    assert_eq!(texts("metallb", &json!({"bgpBackend": "frr-k8s-external"}), Some("frr")), Vec::<String>::new());
+}
+
+#[test]
+fn backends_that_are_not_there_yet_are_refused_in_one_sentence() {
+    for backend in ["frr", "frr-k8s", "frr-k8s-external"] {
+        let text = format!("BGP backend {backend} is not available yet, must be native");
+        assert_eq!(texts("metallb", &json!({"bgpBackend": backend}), Some("frr")), [text]);
+    }
 }

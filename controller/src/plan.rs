@@ -187,6 +187,11 @@ impl Run<'_> {
         }
         if self.allocator.has_no_pools() {
             self.clear(Some("noConfig"));
+            // A status that another load balancer wrote says that this Service is not waiting for us.
+            if self.service.ingress.is_empty() || self.owned {
+                let text = format!("Failed to allocate IP for \"{}\": no address pool is configured", self.service.key);
+                self.warn("AllocationFailed", text);
+            }
             return Err(Unsatisfied);
         }
         if self.service.cluster_ips.is_empty() {

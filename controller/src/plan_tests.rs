@@ -285,11 +285,13 @@ fn a_current_address_stays_unless_a_rule_or_the_user_is_against_it() {
             ],
         },
         Case {
-            name: "no pools: cleared without a word",
+            name: "no pools: cleared, and the reason is said",
             pools: &[],
             service: shows(service("s", V4)),
             shown: "",
-            notes: &[],
+            notes: &[
+                "s Warning AllocationFailed: Failed to allocate IP for \"default/s\": no address pool is configured",
+            ],
         },
     ]);
 }

@@ -38,7 +38,7 @@ impl Cluster {
     pub fn attach(id: &str) -> Result<Self> {
         let sandbox = Sandbox::named(id)?;
         if !sandbox.is_alive() {
-            bail!("cluster {id:?} is not running; `make cluster` starts one");
+            bail!("cluster {id:?} is not running; `make cluster ID={id}` starts it");
         }
         let path = sandbox.dir().join("cluster.json");
         let text = fs::read_to_string(&path)
