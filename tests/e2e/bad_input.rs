@@ -19,6 +19,9 @@ pub fn trials(suite: &Suite) -> Vec<Trial> {
         suite.trial("a broken pool is named in the log and the other pools go on working", |bed| async move {
             broken_pool(&bed).await
         }),
+        suite.trial("a crd that is missing is named with its remedy and what worked goes on", |bed| async move {
+            missing_crd(&bed).await
+        }),
         suite.trial("a wrong flag gets one line and exit code 2", |bed| async move { wrong_flag(&bed).await }),
         suite.trial("a program without an api server says what is wrong", |bed| async move { no_api(&bed).await }),
     ]
@@ -51,6 +54,32 @@ async fn broken_pool(bed: &Testbed) -> Result<()> {
         fetched(&bed.client(), address, Duration::from_secs(20)).await?;
     }
     bed.delete(BROKEN).await?;
+    install(bed).await?;
+    let after = restarts(bed).await?;
+    ensure!(before == after, "containers were restarted: {before:?} became {after:?}");
+    web.end(bed).await
+}
+
+async fn missing_crd(bed: &Testbed) -> Result<()> {
+    install(bed).await?;
+    announced_pool(bed).await?;
+    let web = Web::start(bed).await?;
+    let before = restarts(bed).await?;
+    let addresses = web.service(bed, "web", "ipFamilies: [IPv4]").await?;
+    bed.kubectl(&["delete", "crd", "addresspools.metallb.io"]).await?.success()?;
+    for program in ["deployment/controller", "daemonset/speaker"] {
+        wait::until(&format!("{program} to name the missing CRD"), Duration::from_secs(90), || async {
+            let log = bed.kubectl(&["-n", NAMESPACE, "logs", program, "--tail=-1"]).await?.success()?;
+            let named = |line: &&str| line.contains("addresspools.metallb.io") && line.contains("apply manifests/");
+            ensure!(log.lines().any(|line| named(&line)), "its log has no line about it");
+            Ok(())
+        })
+        .await?;
+    }
+    let more = web.service(bed, "more", "ipFamilies: [IPv4]").await?;
+    for address in addresses.into_iter().chain(more) {
+        fetched(&bed.client(), address, Duration::from_secs(20)).await?;
+    }
     install(bed).await?;
     let after = restarts(bed).await?;
     ensure!(before == after, "containers were restarted: {before:?} became {after:?}");
