@@ -77,6 +77,8 @@ pub struct Cluster {
     pub reports: Vec<ObjectReport>,
     /// Writes that the apiserver stored.
     pub writes: usize,
+    /// The load balancer class of the next controller.
+    pub class: Option<String>,
     version: u64,
 }
 
@@ -90,6 +92,7 @@ impl Cluster {
             notes: Vec::new(),
             reports: Vec::new(),
             writes: 0,
+            class: None,
             version: 1,
         }
     }
@@ -106,7 +109,7 @@ impl Cluster {
 
     /// Replaces the controller by one that lists everything anew.
     pub fn restart(&mut self) {
-        self.state = State::new(None);
+        self.state = State::new(self.class.clone());
         let services: Vec<Service> = self.services.values().cloned().collect();
         self.list(services, Input::Service);
         self.list(vec![NamespaceLabels { name: "default".into(), labels: BTreeMap::new() }], Input::Namespace);

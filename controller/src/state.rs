@@ -290,7 +290,8 @@ impl State {
                 break;
             }
             for key in &batch {
-                if let Some(service) = self.services.get(key).filter(|service| self.is_ours(service)) {
+                let holds = |service: &&Service| self.is_ours(service) || shows_what_we_gave(service);
+                if let Some(service) = self.services.get(key).filter(holds) {
                     plan::import(service, &mut self.allocator, &service.shown());
                 }
             }
@@ -325,7 +326,11 @@ impl State {
     fn converge(&mut self, key: &ServiceKey, actions: &mut Vec<Action>) {
         let Some(service) = self.services.get(key) else { return };
         if !self.is_ours(service) {
-            self.allocator.release(key, &[]);
+            let shown = service.shown();
+            let held = self.allocator.allocation(key).is_some_and(|allocation| allocation.addresses == shown);
+            if !(held && shows_what_we_gave(service)) {
+                self.allocator.release(key, &[]);
+            }
             self.waiting.remove(key);
             return;
         }
@@ -442,6 +447,12 @@ impl State {
         let counted = self.allocator.counters();
         counted.filter_map(|(name, counters)| self.pools.get(&name.0)?.status_write(counters)).collect()
     }
+}
+
+/// A load balancer that shows an address of one of our pools. If its class is another one now, it is not ours to change, but
+/// nobody else may get the address: the class of the controller can change while Services have addresses.
+fn shows_what_we_gave(service: &Service) -> bool {
+    service.is_load_balancer && service.recorded_pool().is_some() && !service.ingress.is_empty()
 }
 
 fn changed<K>(changes: &Changes<K>) -> bool {

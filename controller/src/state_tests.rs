@@ -56,6 +56,30 @@ fn nothing_is_given_out_before_every_list_is_in_whatever_their_order() {
 }
 
 #[test]
+fn an_address_that_a_service_of_another_class_still_shows_is_given_to_nobody() {
+    let mut cluster = Cluster::with_pools(&[("p", &["192.0.2.0/30"])]);
+    cluster.put(service("old", V4));
+    cluster.run();
+    // The administrator gives the controller a class; what it gave before is not its own to change any more.
+    cluster.class = Some("mine".into());
+    cluster.restart();
+    let mut new = service("new", V4);
+    new.class = Some("mine".into());
+    cluster.put(new);
+    cluster.run();
+    assert_eq!((cluster.shown("old").as_str(), cluster.shown("new").as_str()), ("192.0.2.0", "192.0.2.1"));
+    cluster.restart();
+    assert_eq!((cluster.shown("old").as_str(), cluster.shown("new").as_str()), ("192.0.2.0", "192.0.2.1"));
+    // Gone, it holds nothing any more.
+    cluster.delete("old");
+    let mut next = service("next", V4);
+    next.class = Some("mine".into());
+    cluster.put(next);
+    cluster.run();
+    assert_eq!(cluster.shown("next"), "192.0.2.0");
+}
+
+#[test]
 fn a_new_service_gets_the_lowest_free_address_one_write_and_one_event() {
     let mut cluster = Cluster::with_pools(&[("p", &["192.0.2.0/30", "2001:db8::/126"])]);
     cluster.put(service("a", V4));
