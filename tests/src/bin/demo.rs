@@ -108,7 +108,7 @@ async fn tell(cluster: &Cluster) -> Result<()> {
     install(cluster).await?;
     progress.done(&format!("operator and webhook run ({MANIFEST})"));
     cluster.apply(METALLB).await?;
-    wait_for(cluster, "metallb/metallb", "condition=Available", "120s").await?;
+    wait_for(cluster, "metallb/metallb", "condition=Available", "55s").await?;
     progress.done("one MetalLB resource: controller and speakers run");
     let refusal = refused(cluster).await?;
     progress.done("a pool with a bad range is refused");
@@ -159,8 +159,8 @@ async fn install(cluster: &Cluster) -> Result<()> {
     let path = artifacts::repository().join(MANIFEST);
     let manifest = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     cluster.apply(&manifest).await?;
-    wait_for(cluster, "deployment/metallb-operator-controller-manager", "condition=Available", "90s").await?;
-    wait_for(cluster, "deployment/metallb-operator-webhook-server", "condition=Available", "90s").await
+    wait_for(cluster, "deployment/metallb-operator-controller-manager", "condition=Available", "55s").await?;
+    wait_for(cluster, "deployment/metallb-operator-webhook-server", "condition=Available", "55s").await
 }
 
 /// kubectl's words about a pool that cannot work.
@@ -173,12 +173,13 @@ async fn refused(cluster: &Cluster) -> Result<String> {
 }
 
 async fn wait_for(cluster: &Cluster, object: &str, condition: &str, patience: &str) -> Result<()> {
-    let (condition, patience) = (format!("--for={condition}"), format!("--timeout={patience}"));
-    let waited = kubectl(cluster, &["-n", "metallb-system", "wait", &condition, object, &patience]).await;
-    let Err(error) = waited else { return Ok(()) };
+    let (condition, timeout) = (format!("--for={condition}"), format!("--timeout={patience}"));
+    let waited = kubectl(cluster, &["-n", "metallb-system", "wait", &condition, object, &timeout]).await;
+    if waited.is_ok() {
+        return Ok(());
+    }
     // kubectl only says that time ran out; the object and its pods say why.
-    let why = why_not(cluster, object).await;
-    bail!("{object} did not become Available: {why}\n({error:#})")
+    bail!("{object} did not become Available within {patience}:\n{}", why_not(cluster, object).await)
 }
 
 /// The conditions of an object and the states of the containers that do not run, as users read them.
@@ -192,7 +193,8 @@ async fn why_not(cluster: &Cluster, object: &str) -> String {
         ["-n", "metallb-system", "get", "pods", "-o", states],
     ] {
         match kubectl(cluster, &argv).await {
-            Ok(text) => lines.push(text.trim().to_owned()),
+            // A pod of which nothing is wrong has only its name.
+            Ok(text) => lines.extend(text.lines().map(str::trim).filter(|line| line.contains(' ')).map(str::to_owned)),
             Err(error) => lines.push(format!("{error:#}")),
         }
     }
