@@ -41,6 +41,8 @@ pub enum Kind {
     Community,
     /// `metallb.io/v1beta1`
     MetalLB,
+    /// `frrk8s.metallb.io/v1beta1`
+    FRRConfiguration,
 }
 
 impl Kind {
@@ -55,6 +57,7 @@ impl Kind {
             Self::BFDProfile => "BFDProfile",
             Self::Community => "Community",
             Self::MetalLB => "MetalLB",
+            Self::FRRConfiguration => "FRRConfiguration",
         }
     }
 }

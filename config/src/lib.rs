@@ -24,6 +24,7 @@ mod compile;
 pub mod duration;
 pub mod family;
 pub mod finding;
+pub mod frrk8s;
 mod hygiene;
 mod l2_advertisements;
 pub mod metallb;

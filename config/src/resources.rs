@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use api::{v1beta1, v1beta2};
+use api::{frrk8s, v1beta1, v1beta2};
 
 /// Everything that is stored, in any order. Objects of other namespaces than the product's own do not belong here.
 #[derive(Debug, Clone, Default)]
@@ -25,6 +25,8 @@ pub struct Resources {
     pub bfd_profiles: Vec<v1beta1::BFDProfile>,
     /// Community objects.
     pub communities: Vec<v1beta1::Community>,
+    /// FRRConfiguration objects. [`compile`](crate::compile) leaves them to [`frrk8s::check`](crate::frrk8s::check).
+    pub frr_configurations: Vec<frrk8s::FRRConfiguration>,
     /// Nodes; with none known, peers are assumed to share one.
     pub nodes: Vec<NodeLabels>,
     /// Namespaces, for the namespace selectors of pools.

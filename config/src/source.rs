@@ -10,7 +10,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
-use api::{v1beta1, v1beta2};
+use api::{frrk8s, v1beta1, v1beta2};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::finding::{Kind, ObjectId};
@@ -51,6 +51,7 @@ stored! {
     BFDProfile: v1beta1::BFDProfile,
     Community: v1beta1::Community,
     MetalLB: v1beta1::MetalLB,
+    FRRConfiguration: frrk8s::FRRConfiguration,
 }
 
 /// Position in the order of precedence; smaller wins.

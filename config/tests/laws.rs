@@ -175,7 +175,7 @@ proptest! {
                     || documents.iter().any(|d| d["kind"] == "AddressPool" && d["metadata"]["name"] == finding.object.name.as_str()),
                 Kind::BGPPeer => !compiled.config.peers.contains_key(&finding.object.name),
                 Kind::BFDProfile => !compiled.config.bfd_profiles.contains_key(&finding.object.name),
-                Kind::AddressPool | Kind::L2Advertisement | Kind::BGPAdvertisement | Kind::Community | Kind::MetalLB => true,
+                Kind::AddressPool | Kind::L2Advertisement | Kind::BGPAdvertisement | Kind::Community | Kind::MetalLB | Kind::FRRConfiguration => true,
             };
             prop_assert!(out_of_force, "{finding}");
         }

@@ -4,7 +4,7 @@
 //!  DynamicObject (JSON of the request, or of a list) --parse(kind)--> Object --add_to / replace_in--> Resources
 //! ```
 
-use api::{v1beta1, v1beta2};
+use api::{frrk8s, v1beta1, v1beta2};
 use config::{Backend, Kind, ObjectId, Resources, metallb};
 use kube::ResourceExt;
 use kube::api::{ApiResource, DynamicObject};
@@ -29,6 +29,8 @@ pub enum Object {
     Community(Box<v1beta1::Community>),
     /// See the kind.
     MetalLB(Box<v1beta1::MetalLB>),
+    /// See the kind.
+    FRRConfiguration(Box<frrk8s::FRRConfiguration>),
 }
 
 /// How the API names a kind.
@@ -42,6 +44,7 @@ pub fn api_resource(kind: Kind) -> ApiResource {
         Kind::BFDProfile => ApiResource::erase::<v1beta1::BFDProfile>(&()),
         Kind::Community => ApiResource::erase::<v1beta1::Community>(&()),
         Kind::MetalLB => ApiResource::erase::<v1beta1::MetalLB>(&()),
+        Kind::FRRConfiguration => ApiResource::erase::<frrk8s::FRRConfiguration>(&()),
     }
 }
 
@@ -61,6 +64,7 @@ impl Object {
             Kind::BFDProfile => object.try_parse().map(|it| Self::BFDProfile(Box::new(it))),
             Kind::Community => object.try_parse().map(|it| Self::Community(Box::new(it))),
             Kind::MetalLB => object.try_parse().map(|it| Self::MetalLB(Box::new(it))),
+            Kind::FRRConfiguration => object.try_parse().map(|it| Self::FRRConfiguration(Box::new(it))),
         };
         boxed.map_err(|error| format!("{kind} {name} cannot be read: {error}"))
     }
@@ -76,6 +80,7 @@ impl Object {
             Self::BFDProfile(_) => Kind::BFDProfile,
             Self::Community(_) => Kind::Community,
             Self::MetalLB(_) => Kind::MetalLB,
+            Self::FRRConfiguration(_) => Kind::FRRConfiguration,
         }
     }
 
@@ -90,6 +95,7 @@ impl Object {
             Self::BFDProfile(it) => &it.metadata,
             Self::Community(it) => &it.metadata,
             Self::MetalLB(it) => &it.metadata,
+            Self::FRRConfiguration(it) => &it.metadata,
         }
     }
 
@@ -113,6 +119,7 @@ impl Object {
         match self {
             Self::BGPAdvertisement(it) => !it.spec.node_selectors.is_empty() || !it.spec.node_selector.is_empty(),
             Self::BGPPeer(it) => !it.spec.node_selectors.is_empty(),
+            Self::FRRConfiguration(it) => it.spec.node_selector.is_some(),
             Self::L2Advertisement(_)
             | Self::IPAddressPool(_)
             | Self::AddressPool(_)
@@ -132,6 +139,7 @@ impl Object {
             Self::BGPPeer(it) => resources.peers.push(*it),
             Self::BFDProfile(it) => resources.bfd_profiles.push(*it),
             Self::Community(it) => resources.communities.push(*it),
+            Self::FRRConfiguration(it) => resources.frr_configurations.push(*it),
             Self::MetalLB(it) => {
                 if it.metadata.name.as_deref() == Some(metallb::NAME) {
                     // A name that is none of the four is reported where the MetalLB resource itself is judged.
@@ -172,6 +180,9 @@ impl Object {
                 resources.bfd_profiles.iter().any(|o| o.metadata.name == *name && o.spec == it.spec)
             }
             Self::Community(it) => resources.communities.iter().any(|o| o.metadata.name == *name && o.spec == it.spec),
+            Self::FRRConfiguration(it) => {
+                resources.frr_configurations.iter().any(|o| o.metadata.name == *name && o.spec == it.spec)
+            }
             Self::MetalLB(_) => true,
         }
     }
@@ -190,6 +201,7 @@ pub fn remove_from(resources: &mut Resources, kind: Kind, name: Option<&str>) {
         Kind::BGPPeer => without(&mut resources.peers, name),
         Kind::BFDProfile => without(&mut resources.bfd_profiles, name),
         Kind::Community => without(&mut resources.communities, name),
+        Kind::FRRConfiguration => without(&mut resources.frr_configurations, name),
         Kind::MetalLB => {}
     }
 }

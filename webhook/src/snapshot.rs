@@ -98,6 +98,7 @@ fn kinds(kind: Kind) -> &'static [Kind] {
         Kind::Community => &[Kind::Community],
         Kind::L2Advertisement => &[Kind::IPAddressPool, Kind::AddressPool, Kind::L2Advertisement],
         Kind::MetalLB => &[],
+        Kind::FRRConfiguration => &[Kind::FRRConfiguration],
         Kind::IPAddressPool | Kind::AddressPool | Kind::BGPAdvertisement | Kind::BGPPeer | Kind::BFDProfile => &[
             Kind::IPAddressPool,
             Kind::AddressPool,
