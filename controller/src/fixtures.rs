@@ -116,6 +116,7 @@ impl Cluster {
         let pools: Vec<PoolObject> = self.pools.values().map(|pool| PoolObject::from(Ok(pool.clone()))).collect();
         self.list(pools, Input::Pool);
         self.list(Vec::new(), Input::AddressPool);
+        self.state.lead();
         self.run();
     }
 

@@ -22,6 +22,7 @@ mod plan_tests;
 pub mod pool_objects;
 mod pool_status;
 pub mod service;
+pub mod services;
 pub mod state;
 #[cfg(test)]
 mod state_tests;

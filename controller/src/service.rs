@@ -130,6 +130,11 @@ impl Service {
         })
     }
 
+    /// Its version as a number; versions of Services can be compared. `None` for a text that is no number.
+    pub fn version(&self) -> Option<u64> {
+        self.resource_version.parse().ok()
+    }
+
     /// Whether this controller is responsible: the class equals the `--lb-class` flag exactly, in both directions.
     pub fn is_of_class(&self, flag: Option<&str>) -> bool {
         self.class.as_deref() == flag

@@ -1,7 +1,7 @@
 //! Everything the controller knows, and what follows from it. Pure: events in, actions out.
 //!
 //! ```text
-//!  apply(Input) ──▶ indexes ──▶ dirty Services ─┐
+//!  apply(Input) ──▶ indexes ──▶ dirty Services ─┐    (lead(): everything below anew; follow(): only the indexes)
 //!  written(attempt, Outcome) ───────────────────┼─▶ settle(): every list in? compile, import, converge ──▶ Vec<Action>
 //!  retry(Service) ──────────────────────────────┘
 //! ```
@@ -24,6 +24,7 @@ use crate::allocator::{Allocator, ServiceKey};
 use crate::plan::{self, Note, Step, Surroundings, Write};
 use crate::pool_objects::{AddressPoolObject, ObjectReport, PoolObject, PoolStatusWrite};
 use crate::service::Service;
+use crate::services::{self, Services};
 
 /// How often [`State::settle`] looks again at waiting Services because the pass before freed something.
 const ROUNDS: usize = 8;
@@ -33,6 +34,13 @@ const ROUNDS: usize = 8;
 pub enum Input {
     /// A Service, wherever it is.
     Service(Event<Service>),
+    /// One consistent list of all Services, read after the Lease was won.
+    Listed {
+        /// The version of the list.
+        version: u64,
+        /// All Services there are.
+        services: Vec<Service>,
+    },
     /// A Namespace.
     Namespace(Event<NamespaceLabels>),
     /// An IPAddressPool of our namespace.
@@ -104,7 +112,8 @@ struct Progress {
 #[derive(Debug)]
 pub struct State {
     class: Option<String>,
-    services: Index<ServiceKey, Service>,
+    leading: bool,
+    services: Services,
     namespaces: Index<String, NamespaceLabels>,
     pools: Index<String, PoolObject>,
     address_pools: Index<String, AddressPoolObject>,
@@ -113,7 +122,7 @@ pub struct State {
     frozen: BTreeSet<PoolName>,
     /// What was reported about pool objects and still holds.
     reported: BTreeSet<ObjectReport>,
-    stale: bool,
+    errors: Vec<String>,
     compiled_once: bool,
     config_dirty: bool,
     dirty: BTreeSet<ServiceKey>,
@@ -124,11 +133,13 @@ pub struct State {
 }
 
 impl State {
-    /// A state that knows nothing yet. `class` is the `--lb-class` flag.
+    /// A state that knows nothing yet and follows: it keeps its indexes and does nothing else, until [`State::lead`].
+    /// `class` is the `--lb-class` flag.
     pub fn new(class: Option<String>) -> Self {
         Self {
             class,
-            services: Index::new(),
+            leading: false,
+            services: Services::default(),
             namespaces: Index::new(),
             pools: Index::new(),
             address_pools: Index::new(),
@@ -136,7 +147,7 @@ impl State {
             in_force: BTreeMap::new(),
             frozen: BTreeSet::new(),
             reported: BTreeSet::new(),
-            stale: false,
+            errors: Vec::new(),
             compiled_once: false,
             config_dirty: true,
             dirty: BTreeSet::new(),
@@ -145,6 +156,37 @@ impl State {
             attempts: 0,
             convergences: 0,
         }
+    }
+
+    /// The Lease is ours. Everything that was derived is thrown away: the next [`State::settle`] imports what Services
+    /// show and only then gives out addresses.
+    pub fn lead(&mut self) {
+        self.forget_everything_derived();
+        self.leading = true;
+    }
+
+    /// The Lease is not ours any more. Writes under way are forgotten; how they end changes nothing.
+    pub fn follow(&mut self) {
+        self.forget_everything_derived();
+        self.leading = false;
+    }
+
+    fn forget_everything_derived(&mut self) {
+        self.allocator = Allocator::new();
+        self.in_force.clear();
+        self.frozen.clear();
+        self.reported.clear();
+        self.errors.clear();
+        self.compiled_once = false;
+        self.config_dirty = true;
+        self.dirty.clear();
+        self.waiting.clear();
+        self.progress.clear();
+    }
+
+    /// Whether this controller gives out addresses.
+    pub fn is_leading(&self) -> bool {
+        self.leading
     }
 
     /// Whether every list is in. Until then [`State::settle`] does nothing.
@@ -170,7 +212,12 @@ impl State {
 
     /// Whether some pool object is not in force as it stands in the API.
     pub fn is_config_stale(&self) -> bool {
-        self.stale
+        !self.reported.is_empty()
+    }
+
+    /// All errors of the configuration, the one that MetalLB would name first; empty while following.
+    pub fn errors(&self) -> &[String] {
+        &self.errors
     }
 
     /// How many times a Service or the configuration was looked at.
@@ -186,7 +233,14 @@ impl State {
     /// Takes in one event.
     pub fn apply(&mut self, input: Input) {
         match input {
-            Input::Service(event) => self.apply_service(event),
+            Input::Service(event) => {
+                let changes = self.services.apply(event);
+                self.take_in(changes);
+            }
+            Input::Listed { version, services } => {
+                let changes = self.services.list(version, services);
+                self.take_in(changes);
+            }
             Input::Namespace(event) => {
                 let event = runtime::index::map_event(event, |namespace| (namespace.name.clone(), namespace));
                 let changed = !self.namespaces.apply(event).is_empty();
@@ -210,14 +264,10 @@ impl State {
         }
     }
 
-    fn apply_service(&mut self, event: Event<Service>) {
-        let event = runtime::index::map_event(event, |service| self.not_older(service));
-        if let Event::Apply(service) | Event::InitApply(service) = &event
-            && self.services.get(&service.key).is_some_and(|known| known.uid != service.uid)
-        {
-            self.forget(&service.key.clone());
+    fn take_in(&mut self, changes: services::Changes) {
+        if !self.leading {
+            return;
         }
-        let changes = self.services.apply(runtime::index::map_event(event, |service| (service.key.clone(), service)));
         for key in &changes.removed {
             self.forget(key);
             self.dirty.remove(key);
@@ -230,16 +280,6 @@ impl State {
                 self.allocator.observe(&key, &service.shown());
             }
             self.dirty.insert(key);
-        }
-    }
-
-    /// A watch may still deliver versions from before the answer to our own write; going back to one could make an
-    /// address look free that is not. What is known replaces such a version.
-    fn not_older(&self, service: Service) -> Service {
-        let version = |service: &Service| service.resource_version.parse::<u64>().ok();
-        match self.services.get(&service.key) {
-            Some(known) if known.uid == service.uid && version(&service) < version(known) => known.clone(),
-            _ => service,
         }
     }
 
@@ -258,8 +298,8 @@ impl State {
         progress.writing = None;
         match outcome {
             // Without a version that can be compared, only the watch tells what came last.
-            Outcome::Stored(service) if service.resource_version.parse::<u64>().is_ok() => {
-                self.apply_service(Event::Apply(*service));
+            Outcome::Stored(service) if service.version().is_some() => {
+                self.apply(Input::Service(Event::Apply(*service)));
                 false
             }
             Outcome::Stored(_) => false,
@@ -269,7 +309,7 @@ impl State {
 
     /// Looks at a Service again although nothing changed: an earlier write did not get through.
     pub fn retry(&mut self, key: &ServiceKey) {
-        if self.services.get(key).is_some() {
+        if self.leading && self.services.get(key).is_some() {
             self.dirty.insert(key.clone());
         }
     }
@@ -277,7 +317,7 @@ impl State {
     /// Brings everything in line and says what has to be done. Does nothing before every list is in.
     pub fn settle(&mut self) -> Vec<Action> {
         let mut actions = Vec::new();
-        if !self.is_synced() {
+        if !self.leading || !self.is_synced() {
             return actions;
         }
         self.recompile(&mut actions);
@@ -413,10 +453,15 @@ impl State {
 
     fn report(&mut self, findings: &[Finding], actions: &mut Vec<Action>) {
         let errors = findings.iter().filter(|finding| finding.class == Class::Error);
-        let mut now: BTreeSet<ObjectReport> = errors.map(|finding| self.locate(finding)).collect();
-        now.extend(self.pools.values().filter_map(PoolObject::report));
-        now.extend(self.address_pools.values().filter_map(AddressPoolObject::report));
-        self.stale = !now.is_empty();
+        let mut now: BTreeSet<ObjectReport> = errors.clone().map(|finding| self.locate(finding)).collect();
+        let unreadable: Vec<ObjectReport> = self
+            .pools
+            .values()
+            .filter_map(PoolObject::report)
+            .chain(self.address_pools.values().filter_map(AddressPoolObject::report))
+            .collect();
+        self.errors = errors.map(ToString::to_string).chain(unreadable.iter().map(|one| one.text.clone())).collect();
+        now.extend(unreadable);
         actions.extend(now.difference(&self.reported).cloned().map(Action::Report));
         self.reported = now;
     }

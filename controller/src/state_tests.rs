@@ -9,6 +9,7 @@ use runtime::watch::{Broken, Event};
 
 use crate::fixtures::{Cluster, annotated, pool_object, service, showing};
 use crate::pool_objects::PoolObject;
+use crate::service::Service;
 use crate::state::{Input, Outcome, State};
 
 const V4: &[&str] = &["10.96.0.1"];
@@ -44,6 +45,7 @@ fn nothing_is_given_out_before_every_list_is_in_whatever_their_order() {
     ];
     for first in 0..lists.len() {
         let mut state = State::new(None);
+        state.lead();
         for (count, index) in (first..lists.len()).chain(0..first).enumerate() {
             assert!(state.settle().is_empty(), "after {count} lists, beginning with {first}");
             lists[index](&mut state);
@@ -53,6 +55,61 @@ fn nothing_is_given_out_before_every_list_is_in_whatever_their_order() {
             state.allocator().allocations().map(|(key, have)| format!("{key} {:?}", have.addresses)).collect();
         assert_eq!(taken, ["default/new [192.0.2.1]", "default/old [192.0.2.0]"], "beginning with {first}");
     }
+}
+
+#[test]
+fn a_follower_keeps_its_lists_and_does_nothing_until_it_leads() {
+    let mut cluster = Cluster::with_pools(&[("p", &["192.0.2.0/30"])]);
+    cluster.state.follow();
+    cluster.put(showing(service("old", V4), &["192.0.2.0"], "p"));
+    cluster.put(service("new", V4));
+    cluster.put_pool(pool_object("bad", &["nonsense"]));
+    assert!(cluster.state.is_synced() && !cluster.state.is_leading());
+    assert!(cluster.state.settle().is_empty() && cluster.state.pool_status_writes().is_empty());
+    assert_eq!(cluster.state.allocator().allocations().count(), 0);
+    assert!(cluster.state.errors().is_empty());
+    cluster.state.lead();
+    cluster.run();
+    assert_eq!((cluster.shown("old"), cluster.shown("new")), ("192.0.2.0".into(), "192.0.2.1".into()));
+    assert_eq!(cluster.state.errors().len(), 1);
+}
+
+#[test]
+fn a_write_of_an_earlier_leadership_that_ends_late_changes_nothing() {
+    let mut cluster = Cluster::with_pools(&[("p", &["192.0.2.0/30"])]);
+    cluster.put(service("a", V4));
+    let late = cluster.decide();
+    cluster.state.follow();
+    let outcome = cluster.store(&late[0]);
+    cluster.state.lead();
+    let again = cluster.decide();
+    assert!(!cluster.state.written(late[0].attempt, &late[0].key, outcome), "nobody waits for it any more");
+    assert!(!cluster.store(&again[0]).is_stored(), "the object is newer than what was decided on");
+    let services = cluster.services.values().cloned().collect();
+    cluster.state.apply(Input::Listed { version: 1000, services });
+    cluster.state.written(again[0].attempt, &again[0].key, Outcome::Refused);
+    cluster.run();
+    assert_eq!((cluster.shown("a"), cluster.writes), ("192.0.2.0".into(), 1));
+}
+
+#[test]
+fn a_list_read_after_the_lease_was_won_counts_before_the_watch_shows_the_same() {
+    let mut cluster = Cluster::with_pools(&[("p", &["192.0.2.0/30"])]);
+    cluster.put(service("a", V4));
+    cluster.put(service("gone", V4));
+    cluster.state.follow();
+    // The other controller gave an address and a Service was deleted; our watch lags.
+    let given = showing(service("a", V4), &["192.0.2.3"], "p");
+    let given = Service { resource_version: "50".into(), ..given };
+    cluster.services.remove("gone");
+    cluster.services.insert("a".into(), given.clone());
+    cluster.state.apply(Input::Listed { version: 60, services: vec![given] });
+    cluster.state.lead();
+    cluster.run();
+    assert_eq!((cluster.writes, cluster.state.allocator().allocations().count()), (0, 1));
+    let late = Service { resource_version: "40".into(), ..service("gone", V4) };
+    cluster.state.apply(Input::Service(Event::Apply(late)));
+    assert!(cluster.decide().is_empty());
 }
 
 #[test]

@@ -72,11 +72,13 @@ pub async fn allocate(args: Args) -> anyhow::Result<()> {
     let tls = TlsSource::from_flags(args.tls.clone(), &args.metrics_cert_dir);
     tasks.spawn("the metrics server", serve_https(scrapes, registry, tls, Some(client.clone()), shutdown.clone()));
 
+    let mut state = State::new(settings.class);
+    state.lead();
     let owner = Owner {
         inputs: watches(&client, &settings.namespace, &watch_metrics),
         apply: Apply::new(client.clone(), Publisher::new(client.clone(), COMPONENT)),
         pool_status: PoolStatus::new(client, &settings.namespace),
-        state: State::new(settings.class),
+        state,
         metrics,
         health,
         numbers_due: None,
