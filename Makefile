@@ -8,7 +8,7 @@ CARGO ?= cargo
 ID ?= main
 CLUSTER := $(CARGO) run --quiet --package e2e --bin cluster -- --id $(ID)
 
-.PHONY: help demo test unit e2e lint fmt gen check-gen image deps control-plane cluster cluster-down deny clean
+.PHONY: help demo test bench unit e2e lint fmt gen check-gen image deps control-plane cluster cluster-down deny clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z][a-z0-9-]*:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ demo: ## Build everything, start a cluster, reach a Service from another host, c
 
 test: ## Formatting, lints, unit and property tests, generated files, cluster tests
 	@hack/test.sh
+
+bench: ## Measure speed and size beside the API server's own limits; tables in target/bench (ARGS='--only PART')
+	@hack/bench.sh $(ARGS)
 
 unit: ## Unit and property tests: no cluster, no root
 	$(CARGO) test --workspace --exclude e2e --quiet

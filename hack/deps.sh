@@ -14,6 +14,8 @@ packages=(
     # what the Rust build needs
     gcc libc6-dev
 )
+# More, as arguments: what only one of the callers needs.
+packages+=("$@")
 
 say() { printf 'deps: %s\n' "$*" >&2; }
 die() {

@@ -5,10 +5,16 @@
 //! - [`wait`]: conditions with a deadline and a reason.
 //! - [`suite`]: trials that share one cluster.
 //! - [`install`]: the product on it, as a user installs it.
+//! - [`audit`], [`exposition`], [`process`]: what it asked the API server for, what it counts, what it costs.
+//! - [`account`]: the rights of its service accounts.
 #![forbid(unsafe_code)]
 
+pub mod account;
+pub mod audit;
 pub mod cgroup;
+pub mod exposition;
 pub mod install;
+pub mod process;
 pub mod sandbox;
 pub mod suite;
 pub mod testbed;

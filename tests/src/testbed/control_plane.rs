@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use crate::audit;
 use crate::testbed::layout::{self, API_PORT, HUB, SERVICE_CIDR};
 use crate::testbed::pki::{Authority, Subject};
 use crate::testbed::program::{Program, Recipe};
@@ -55,7 +56,7 @@ pub async fn start_api(run: &Path, kubernetes: &Path, authority: &Authority) -> 
             format!("--initial-cluster=default={ETCD_PEER}"),
         ],
     );
-    let flags = vec![
+    let mut flags = vec![
         format!("--etcd-servers={ETCD}"),
         "--bind-address=0.0.0.0".into(),
         format!("--advertise-address={}", hub.v4),
@@ -85,6 +86,7 @@ pub async fn start_api(run: &Path, kubernetes: &Path, authority: &Authority) -> 
         format!("--default-not-ready-toleration-seconds={EVICTION_SECONDS}"),
         format!("--default-unreachable-toleration-seconds={EVICTION_SECONDS}"),
     ];
+    flags.extend(audit::flags(run)?);
     let apiserver = recipe("kube-apiserver", &kubernetes.join("kube-apiserver").display().to_string(), flags);
     Ok(vec![Program::start(run, etcd).await?, Program::start(run, apiserver).await?])
 }
