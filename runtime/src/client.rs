@@ -3,7 +3,7 @@
 //! ```text
 //!  KUBECONFIG, else the pod's service account, else ~/.kube/config
 //!      │
-//!  base URL ─▶ (retry) ─▶ token ─▶ headers ─▶ HTTP/1.1 ─▶ 5 s to connect ─▶ TLS ─▶ TCP with keep-alive
+//!  base URL ─▶ (retry) ─▶ token ─▶ headers ─▶ HTTP/1.1 ─▶ 5 s to connect ─▶ TLS ─▶ (fence) ─▶ TCP with keep-alive
 //! ```
 //! kube's own connection never probes a silent peer, so a watch on a dead connection would go unnoticed until its timeout.
 //! Here the kernel probes after 15 s and gives up 15 s later.
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use http::header::{HeaderValue, USER_AGENT};
+use http::{Method, Request, Uri};
 use hyper_timeout::TimeoutConnector;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -21,9 +22,11 @@ use kube::client::{Body, ClientBuilder, ConfigExt};
 use kube::config::KubeConfigOptions;
 use kube::{Client, Config};
 use tower::retry::RetryLayer;
+use tower::util::MapRequestLayer;
 use tower::{BoxError, ServiceBuilder};
 
 use crate::args::environment;
+use crate::fence::{Fence, FencedConnector, is_fenced};
 use crate::repeats::Repeats;
 use crate::shutdown::Shutdown;
 
@@ -44,6 +47,8 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 /// How long sent data may stay unacknowledged before the connection counts as dead.
 const UNANSWERED: Duration = Duration::from_secs(30);
+/// The same behind a fence: what was handed to the kernel before the deadline must not be delivered long after it.
+const UNANSWERED_FENCED: Duration = Duration::from_secs(1);
 /// How long one attempt of [`wait_for_api`] may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between the attempts of [`wait_for_api`].
@@ -60,7 +65,20 @@ pub async fn connect(user_agent: &str, retry: Retry) -> anyhow::Result<Client> {
     crate::tls::install_crypto_provider();
     let config = configuration().await?;
     tracing::info!(event = "apiserver", url = %config.cluster_url, "using the Kubernetes API");
-    build(config, user_agent, retry)
+    build(config, user_agent, retry, None)
+}
+
+/// A second client, for what only a leader may write.
+///
+/// It has connections of its own, which send nothing past the deadline of `fence`. Every request that writes asks the
+/// apiserver to give up after `patience`, and what the kernel could not deliver within a second is dropped: so nothing
+/// takes effect later than one second and `patience` after the deadline.
+///
+/// # Errors
+/// See [`connect`].
+pub async fn connect_fenced(user_agent: &str, fence: Fence, patience: Duration) -> anyhow::Result<Client> {
+    crate::tls::install_crypto_provider();
+    build(configuration().await?, user_agent, Retry::Never, Some((fence, patience)))
 }
 
 async fn configuration() -> anyhow::Result<Config> {
@@ -84,7 +102,12 @@ async fn configuration() -> anyhow::Result<Config> {
     }
 }
 
-fn build(mut config: Config, user_agent: &str, retry: Retry) -> anyhow::Result<Client> {
+fn build(
+    mut config: Config,
+    user_agent: &str,
+    retry: Retry,
+    fenced: Option<(Fence, Duration)>,
+) -> anyhow::Result<Client> {
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.default_retry = retry == Retry::Default;
     config.headers.push((USER_AGENT, HeaderValue::from_str(user_agent).context("cannot use the user agent")?));
@@ -98,7 +121,9 @@ fn build(mut config: Config, user_agent: &str, retry: Retry) -> anyhow::Result<C
     tcp.set_keepalive(Some(KEEPALIVE));
     tcp.set_keepalive_interval(Some(KEEPALIVE_INTERVAL));
     tcp.set_keepalive_retries(Some(3));
-    tcp.set_tcp_user_timeout(Some(UNANSWERED));
+    tcp.set_tcp_user_timeout(Some(if fenced.is_some() { UNANSWERED_FENCED } else { UNANSWERED }));
+    let (fence, patience) = fenced.unzip();
+    let tcp = FencedConnector { tcp, fence };
     let tls = config.rustls_https_connector_with_connector(tcp).context("cannot use the cluster's certificates")?;
     let mut connector = TimeoutConnector::new(tls);
     connector.set_connect_timeout(config.connect_timeout);
@@ -107,6 +132,7 @@ fn build(mut config: Config, user_agent: &str, retry: Retry) -> anyhow::Result<C
     let http: hyper_util::client::legacy::Client<_, Body> =
         hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector);
     let service = ServiceBuilder::new()
+        .option_layer(patience.map(|patience| MapRequestLayer::new(move |request| impatient(request, patience))))
         .layer(config.base_uri_layer())
         .option_layer(config.default_retry.then(|| RetryLayer::new(RetryPolicy::server_retry())))
         .option_layer(config.auth_layer().context("cannot use the cluster's credentials")?)
@@ -114,6 +140,31 @@ fn build(mut config: Config, user_agent: &str, retry: Retry) -> anyhow::Result<C
         .map_err(BoxError::from)
         .service(http);
     Ok(ClientBuilder::new(service, config.default_namespace.clone()).build())
+}
+
+/// Asks the apiserver to give up a request that writes after `patience`: whole seconds, never 0, which would mean its default.
+fn impatient(mut request: Request<Body>, patience: Duration) -> Request<Body> {
+    if request.method() == Method::GET {
+        return request;
+    }
+    let uri = request.uri();
+    let separator = if uri.query().is_some() { '&' } else { '?' };
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let path = format!("{path}{separator}timeout={}s", patience.as_secs().max(1));
+    let mut parts = uri.clone().into_parts();
+    // The path was one before; with a query of plain letters it still is.
+    if let Ok(path) = path.parse() {
+        parts.path_and_query = Some(path);
+        if let Ok(uri) = Uri::from_parts(parts) {
+            *request.uri_mut() = uri;
+        }
+    }
+    request
+}
+
+/// Whether a request was not sent because this process does not lead any more.
+pub fn was_fenced(error: &kube::Error) -> bool {
+    is_fenced(error)
 }
 
 /// The user agent of a program, `metallb-rs-<program>/<version>`.
@@ -194,11 +245,12 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::clock::Moment;
 
     fn client_for(port: u16) -> Client {
         let config = Config::new(format!("http://127.0.0.1:{port}").parse().unwrap());
         crate::tls::install_crypto_provider();
-        build(config, &user_agent("test"), Retry::Never).unwrap()
+        build(config, &user_agent("test"), Retry::Never, None).unwrap()
     }
 
     #[tokio::test]
@@ -244,6 +296,46 @@ mod tests {
         assert!(!wait_for_api(&client, &shutdown).await);
     }
 
+    #[tokio::test]
+    async fn behind_a_fence_writes_carry_a_time_limit_and_nothing_leaves_past_the_deadline() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let config = Config::new(format!("http://{}", listener.local_addr().unwrap()).parse().unwrap());
+        crate::tls::install_crypto_provider();
+        let fence = Fence::new();
+        fence.open_until(Moment::FAR_FUTURE);
+        let patience = Duration::from_secs(2);
+        let client = build(config, "x", Retry::Never, Some((fence.clone(), patience))).unwrap();
+        let server = tokio::spawn(async move {
+            let mut lines = Vec::new();
+            let (mut stream, _) = listener.accept().await.unwrap();
+            for _ in 0..2 {
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n") {
+                    request.push(stream.read_u8().await.unwrap());
+                }
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await.unwrap();
+                let request = String::from_utf8(request).unwrap();
+                lines.push(request.lines().next().unwrap_or_default().to_owned());
+            }
+            let rest = stream.read_u8().await;
+            (lines, rest.is_err())
+        });
+        let send = |method: &str, path: &str| {
+            let request = Request::builder().method(method).uri(path).body(Vec::new()).unwrap();
+            client.request_text(request)
+        };
+        send("DELETE", "/a?b=c").await.unwrap();
+        send("GET", "/a").await.unwrap();
+        fence.close();
+        let error = send("DELETE", "/a").await.unwrap_err();
+        assert!(was_fenced(&error), "{error:?}");
+        assert!(explain(&error).contains("does not lead any more"), "{}", explain(&error));
+        drop(client);
+        let (lines, silent) = server.await.unwrap();
+        assert_eq!(lines, ["DELETE /a?b=c&timeout=2s HTTP/1.1", "GET /a HTTP/1.1"]);
+        assert!(silent, "nothing came after the fence was closed");
+    }
+
     #[test]
     fn an_api_error_shows_message_code_and_reason() {
         let status = Status::failure("services \"web\" not found", "NotFound").with_code(404);
@@ -256,7 +348,7 @@ mod tests {
     fn a_proxy_in_the_kubeconfig_is_refused_with_a_remedy() {
         let mut config = Config::new("https://127.0.0.1:1".parse().unwrap());
         config.proxy_url = Some("http://127.0.0.1:3128".parse().unwrap());
-        let error = build(config, "x", Retry::Never).err().unwrap();
+        let error = build(config, "x", Retry::Never, None).err().unwrap();
         assert!(error.to_string().ends_with("remove proxy-url"), "{error}");
     }
 }

@@ -14,9 +14,12 @@
 pub mod args;
 pub mod certs;
 pub mod client;
+pub mod clock;
 pub mod events;
+pub mod fence;
 pub mod health;
 pub mod index;
+pub mod leader;
 pub mod listen;
 pub mod logging;
 pub mod metrics;
