@@ -19,6 +19,7 @@ pub mod events;
 pub mod fence;
 pub mod health;
 pub mod index;
+pub mod keeper;
 pub mod leader;
 pub mod listen;
 pub mod logging;
