@@ -1,19 +1,17 @@
 //! What both kinds of advertisements share: which pools they select and which nodes may announce.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use crate::finding::{Class, Finding, Kind, ObjectId};
 use crate::hygiene::{duplicate_selector, parse_all};
-use crate::model::PoolName;
-use crate::pools::ActivePool;
+use crate::label_index::LabelIndex;
+use crate::pools::ActivePools;
 use crate::quote::quoted;
 use crate::resources::NodeLabels;
-use crate::selector::{Selector, any_matches};
-
-/// The pools in force and the held ones, by name.
-pub(crate) type ActivePools<'a> = BTreeMap<PoolName, ActivePool<'a>>;
+use crate::selector::Selector;
 
 /// What advertisements are checked against.
 pub(crate) struct Surroundings<'a> {
@@ -22,27 +20,57 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) stored_pools: BTreeSet<&'a str>,
     pub(crate) stored_peers: BTreeSet<&'a str>,
     pub(crate) nodes: &'a [NodeLabels],
+    pool_labels: LabelIndex<'a>,
+    node_labels: LabelIndex<'a>,
+    /// Sets of nodes that were asked for; most advertisements ask for the same few.
+    node_sets: BTreeMap<Vec<Selector>, Arc<BTreeSet<String>>>,
 }
 
-impl Surroundings<'_> {
-    /// The pools in force or held that are named or matched; with neither names nor selectors, all.
-    pub(crate) fn selected(&self, names: &[String], selectors: &[Selector]) -> BTreeSet<PoolName> {
+impl<'a> Surroundings<'a> {
+    pub(crate) fn new(
+        pools: &'a ActivePools<'a>,
+        stored_pools: BTreeSet<&'a str>,
+        stored_peers: BTreeSet<&'a str>,
+        nodes: &'a [NodeLabels],
+    ) -> Self {
+        let pool_labels = LabelIndex::new(pools.iter().map(|pool| pool.labels));
+        let node_labels = LabelIndex::new(nodes.iter().map(|node| &node.labels));
+        Self { pools, stored_pools, stored_peers, nodes, pool_labels, node_labels, node_sets: BTreeMap::new() }
+    }
+
+    /// The numbers of the pools in force or held that are named or matched, ascending; with neither names nor selectors,
+    /// of all.
+    pub(crate) fn selected(&self, names: &[String], selectors: &[Selector]) -> Vec<usize> {
         if names.is_empty() && selectors.is_empty() {
-            return self.pools.keys().cloned().collect();
+            return (0..self.pools.len()).collect();
         }
-        let named = names.iter().map(|name| PoolName(name.clone())).filter(|name| self.pools.contains_key(name));
-        let mut selected: BTreeSet<PoolName> = named.collect();
+        let named = |name: &String| self.pools.binary_search_by(|pool| pool.id.name.cmp(name)).ok();
+        let mut selected: Vec<usize> = names.iter().filter_map(named).collect();
         if !selectors.is_empty() {
-            let matching = self.pools.iter().filter(|(_, pool)| any_matches(selectors, pool.labels));
-            selected.extend(matching.map(|(name, _)| name.clone()));
+            selected.extend(self.pool_labels.matching(selectors));
         }
+        selected.sort_unstable();
+        selected.dedup();
         selected
     }
 
     /// Names of the nodes that match any selector; without selectors, of all nodes.
-    pub(crate) fn matching_nodes(&self, selectors: &[Selector]) -> BTreeSet<String> {
-        let matching = self.nodes.iter().filter(|node| any_matches(selectors, &node.labels));
-        matching.map(|node| node.name.clone()).collect()
+    pub(crate) fn matching_nodes(&mut self, selectors: &[Selector]) -> Arc<BTreeSet<String>> {
+        if let Some(known) = self.node_sets.get(selectors) {
+            return Arc::clone(known);
+        }
+        let matching = self.node_labels.matching(selectors).into_iter();
+        let names = matching.filter_map(|number| Some(self.nodes.get(number)?.name.clone()));
+        let nodes: Arc<BTreeSet<String>> = Arc::new(names.collect());
+        self.node_sets.insert(selectors.to_vec(), Arc::clone(&nodes));
+        nodes
+    }
+
+    /// Names of the nodes that one selector matches.
+    pub(crate) fn nodes_of(&self, selector: &Selector) -> impl Iterator<Item = &'a str> {
+        let nodes = self.nodes;
+        let matching = self.node_labels.matching(std::slice::from_ref(selector)).into_iter();
+        matching.filter_map(|number| Some(nodes.get(number)?.name.as_str()))
     }
 
     /// Warnings about named pools that nobody has created; they may still appear.

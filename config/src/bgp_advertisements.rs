@@ -15,26 +15,29 @@ use crate::communities::{CommunityError, parse_community};
 use crate::family::Family;
 use crate::finding::{Class, Finding, Kind, ObjectId};
 use crate::hygiene::duplicate_name;
-use crate::model::{BgpAdvertisement, Community, Pool, PoolName};
+use crate::local_preferences::Told;
+use crate::model::{BgpAdvertisement, Community};
+use crate::pools::{ActivePool, widest};
 use crate::quote::quoted;
 use crate::source::Source;
 
-/// An advertisement in force, the object it comes from and the pools it is tied to.
-pub(crate) struct Attachment {
-    pub(crate) id: ObjectId,
+/// An advertisement in force, the object it comes from and the numbers of the pools it is tied to.
+pub(crate) struct Attachment<'a> {
+    pub(crate) id: &'a ObjectId,
     pub(crate) advertisement: Arc<BgpAdvertisement>,
-    pub(crate) pools: BTreeSet<PoolName>,
+    pub(crate) pools: Vec<usize>,
 }
 
 /// Checks advertisements in the order of precedence and keeps the good ones.
-pub(crate) fn compile(
-    sources: &[Source<'_, v1beta1::BGPAdvertisement>],
+pub(crate) fn compile<'a>(
+    sources: &'a [Source<'_, v1beta1::BGPAdvertisement>],
     aliases: &BTreeMap<String, Community>,
-    around: &Surroundings<'_>,
+    around: &mut Surroundings<'_>,
     findings: &mut Vec<Finding>,
-) -> Vec<Attachment> {
+) -> Vec<Attachment<'a>> {
     let mut attachments = Vec::new();
-    let mut tied: BTreeMap<PoolName, Vec<(ObjectId, Arc<BgpAdvertisement>)>> = BTreeMap::new();
+    let mut told: Vec<Told<'_>> = Vec::new();
+    told.resize_with(around.pools.len(), Told::default);
     for (index, source) in sources.iter().enumerate() {
         // Objects of one name are neighbours in the order of precedence.
         if index.checked_sub(1).and_then(|before| sources.get(before)).is_some_and(|before| same(before, source)) {
@@ -43,23 +46,22 @@ pub(crate) fn compile(
             findings.push(Finding::new(Class::Error, &source.id, "", text));
             continue;
         }
-        let Some((advertisement, selected)) = parse(source, aliases, around, findings) else { continue };
+        let Some((advertisement, mut selected)) = parse(source, aliases, around, findings) else { continue };
         let advertisement = Arc::new(advertisement);
-        let mut pools = BTreeSet::new();
-        for name in selected {
-            let Some(active) = around.pools.get(&name) else { continue };
-            let others = tied.entry(name.clone()).or_default();
-            let mut found = aggregation_error(source, &name, &active.pool, &advertisement);
-            found = found.or_else(|| local_pref_clash(source, &active.pool, &advertisement, others));
-            match found {
-                Some(finding) => findings.push(finding.with(&active.id)),
-                None => {
-                    others.push((source.id.clone(), Arc::clone(&advertisement)));
-                    pools.insert(name);
-                }
-            }
-        }
-        attachments.push(Attachment { id: source.id.clone(), advertisement, pools });
+        selected.retain(|number| {
+            let (Some(active), Some(told)) = (around.pools.get(*number), told.get_mut(*number)) else { return false };
+            let narrow = aggregation_error(source, active, &advertisement);
+            let clash = || {
+                let families = active.narrowest.map(|length| length.is_some());
+                let (owner, other) = told.add(&source.id, &advertisement, families).err()?;
+                Some(local_pref_clash(source, advertisement.local_pref, owner, other))
+            };
+            let finding = narrow.or_else(clash);
+            let fits = finding.is_none();
+            findings.extend(finding.map(|finding| finding.with(&active.id)));
+            fits
+        });
+        attachments.push(Attachment { id: &source.id, advertisement, pools: selected });
     }
     attachments
 }
@@ -72,9 +74,9 @@ fn same(a: &Source<'_, v1beta1::BGPAdvertisement>, b: &Source<'_, v1beta1::BGPAd
 fn parse(
     source: &Source<'_, v1beta1::BGPAdvertisement>,
     aliases: &BTreeMap<String, Community>,
-    around: &Surroundings<'_>,
+    around: &mut Surroundings<'_>,
     findings: &mut Vec<Finding>,
-) -> Option<(BgpAdvertisement, BTreeSet<PoolName>)> {
+) -> Option<(BgpAdvertisement, Vec<usize>)> {
     let (name, spec) = (source.name(), &source.object.spec);
     let mut checks = Checks::new(&source.id, findings);
     let nodes = checks.with_alias(&spec.node_selectors, &spec.node_selector);
@@ -160,53 +162,46 @@ fn parse_communities(
 /// An aggregate must lie inside the pool: no shorter than the widest CIDR of each entry.
 fn aggregation_error(
     source: &Source<'_, v1beta1::BGPAdvertisement>,
-    pool_name: &PoolName,
-    pool: &Pool,
+    active: &ActivePool<'_>,
     advertisement: &BgpAdvertisement,
 ) -> Option<Finding> {
-    pool.entries.iter().find_map(|entry| {
-        let family = Family::of_net(entry.cidrs.first()?);
+    let lengths = [advertisement.aggregation_length, advertisement.aggregation_length_v6];
+    if active.narrowest.iter().zip(lengths).all(|(narrowest, length)| narrowest.is_none_or(|most| most <= length)) {
+        return None;
+    }
+    active.pool.entries.iter().find_map(|entry| {
+        let (family, widest) = widest(entry)?;
         let (length, field) = match family {
             Family::V4 => (advertisement.aggregation_length, "spec.aggregationLength"),
             Family::V6 => (advertisement.aggregation_length_v6, "spec.aggregationLengthV6"),
         };
-        let widest = entry.cidrs.iter().map(|cidr| cidr.prefix_len()).min()?;
         // MetalLB always prints the IPv4 length, also for IPv6 entries; the right one is of more use.
-        let text = format!(
-            "invalid aggregation length {length}: prefix {widest} in this pool is more specific than the aggregation \
-             length for addresses {}",
-            entry.text
-        );
-        let remedy =
-            format!("advertisement {} selects pool {pool_name}: raise {field} to {widest} or more", source.name());
-        (length < widest).then(|| Finding::new(Class::Error, &source.id, field, text).detail(remedy))
+        let text = || {
+            format!(
+                "invalid aggregation length {length}: prefix {widest} in this pool is more specific than the aggregation \
+                 length for addresses {}",
+                entry.text
+            )
+        };
+        let remedy = || {
+            let (name, pool) = (source.name(), &active.id.name);
+            format!("advertisement {name} selects pool {pool}: raise {field} to {widest} or more")
+        };
+        (length < widest).then(|| Finding::new(Class::Error, &source.id, field, text()).detail(remedy()))
     })
 }
 
 /// Two advertisements that would send the same prefix to the same peer from the same node must agree on LOCAL_PREF.
 fn local_pref_clash(
     source: &Source<'_, v1beta1::BGPAdvertisement>,
-    pool: &Pool,
-    advertisement: &BgpAdvertisement,
-    others: &[(ObjectId, Arc<BgpAdvertisement>)],
-) -> Option<Finding> {
-    let (id, other) = others.iter().find(|(_, other)| clashes(pool, advertisement, other))?;
+    mine: u32,
+    owner: &ObjectId,
+    other: u32,
+) -> Finding {
     let text = format!(
-        "invalid local preference {}: local preferernce {} was already set for the same type of BGP update. Check \
-         existing BGP advertisements with common pools and aggregation lengths",
-        advertisement.local_pref, other.local_pref
+        "invalid local preference {mine}: local preferernce {other} was already set for the same type of BGP update. Check \
+         existing BGP advertisements with common pools and aggregation lengths"
     );
-    let remedy = format!("{id} set it");
-    Some(Finding::new(Class::Error, &source.id, "spec.localPref", text).with(id).detail(remedy))
-}
-
-fn clashes(pool: &Pool, a: &BgpAdvertisement, b: &BgpAdvertisement) -> bool {
-    if a.local_pref == b.local_pref || !a.service_selectors.is_empty() || !b.service_selectors.is_empty() {
-        return false;
-    }
-    let has = |family| pool.cidrs().any(|cidr| Family::of_net(cidr) == family);
-    let same_v4 = has(Family::V4) && a.aggregation_length == b.aggregation_length;
-    let same_v6 = has(Family::V6) && a.aggregation_length_v6 == b.aggregation_length_v6;
-    let peers_apart = !a.peers.is_empty() && !b.peers.is_empty() && a.peers.is_disjoint(&b.peers);
-    (same_v4 || same_v6) && !peers_apart && !a.nodes.is_disjoint(&b.nodes)
+    let remedy = format!("{owner} set it");
+    Finding::new(Class::Error, &source.id, "spec.localPref", text).with(owner).detail(remedy)
 }

@@ -1,14 +1,15 @@
 //! The order of work: MetalLB's order of evaluation, which is also the order of the findings.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use crate::attachment::{ActivePools, Surroundings};
+use crate::attachment::Surroundings;
 use crate::bgp_advertisements::{self, Attachment};
-use crate::family::Family;
 use crate::finding::{Class, Compiled, Finding, Kind, ObjectId};
-use crate::model::{BfdProfile, Config, Peer, PoolName};
+use crate::model::{BfdProfile, Config, Peer, Pool, PoolName};
 use crate::peer_pairs::{self, Ranked};
 use crate::peers::{self, References};
+use crate::pools::{ActivePool, ActivePools};
 use crate::resources::Resources;
 use crate::source::{Source, Stored, ranked, sort};
 use crate::{address_pools, bfd, communities, l2_advertisements, pools};
@@ -38,34 +39,43 @@ pub fn compile(resources: &Resources) -> Compiled {
         .collect();
     peer_pairs::check(&in_force, &resources.nodes, resources.backend, &mut found.pairs);
     let aliases = communities::compile(&ranked(&resources.communities), &mut found.communities);
-    let mut active = pools::compile(&pool_sources, &resources.namespaces, &mut found.pools);
-    let around = Surroundings {
-        pools: &active,
-        stored_pools: pool_sources.iter().map(Source::name).collect(),
-        stored_peers: peer_sources.iter().map(Source::name).collect(),
-        nodes: &resources.nodes,
-    };
-    let l2 = l2_advertisements::compile(&l2_sources, &around, &mut found.l2);
-    let mut bgp = bgp_advertisements::compile(&bgp_sources, &aliases, &around, &mut found.bgp);
+    let active = pools::compile(&pool_sources, &resources.namespaces, &mut found.pools);
+    let stored_pools = pool_sources.iter().map(Source::name).collect();
+    let stored_peers = peer_sources.iter().map(Source::name).collect();
+    let mut around = Surroundings::new(&active, stored_pools, stored_peers, &resources.nodes);
+    let l2 = l2_advertisements::compile(&l2_sources, &mut around, &mut found.l2);
+    let mut bgp = bgp_advertisements::compile(&bgp_sources, &aliases, &mut around, &mut found.bgp);
     untie_echo(&active, &mut bgp, &peers, &bfd_profiles, &mut found.cross);
+    let (pools, held) = tie(active, l2, bgp);
+    Compiled { config: Config { pools, held, peers, bfd_profiles }, findings: found.in_order() }
+}
 
+/// The pools in force and the held ones, each with its advertisements.
+fn tie(
+    mut active: ActivePools<'_>,
+    mut l2: Vec<l2_advertisements::Attachment>,
+    mut bgp: Vec<Attachment<'_>>,
+) -> (BTreeMap<PoolName, Pool>, BTreeMap<PoolName, Pool>) {
+    // Stable, so advertisements of one name, which only an AddressPool can have, keep their order.
+    l2.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
+    bgp.sort_by(|a, b| a.advertisement.name.cmp(&b.advertisement.name));
     for (advertisement, selected) in l2 {
-        for name in &selected {
-            active.entry(name.clone()).and_modify(|pool| pool.pool.l2_advertisements.push(advertisement.clone()));
+        for number in selected {
+            if let Some(active) = active.get_mut(number) {
+                active.pool.l2_advertisements.push(Arc::clone(&advertisement));
+            }
         }
     }
     for Attachment { advertisement, pools, .. } in bgp {
-        for name in &pools {
-            active.entry(name.clone()).and_modify(|pool| pool.pool.bgp_advertisements.push(advertisement.clone()));
+        for number in pools {
+            if let Some(active) = active.get_mut(number) {
+                active.pool.bgp_advertisements.push(Arc::clone(&advertisement));
+            }
         }
     }
-    let (mut pools, mut held) = (BTreeMap::new(), BTreeMap::new());
-    for (name, mut active) in active {
-        active.pool.l2_advertisements.sort_by(|a, b| a.name.cmp(&b.name));
-        active.pool.bgp_advertisements.sort_by(|a, b| a.name.cmp(&b.name));
-        if active.held { &mut held } else { &mut pools }.insert(name, active.pool);
-    }
-    Compiled { config: Config { pools, held, peers, bfd_profiles }, findings: found.in_order() }
+    let named = |active: ActivePool<'_>| (PoolName(active.id.name), active.pool);
+    let (held, in_force): (Vec<_>, Vec<_>) = active.into_iter().partition(|active| active.held);
+    (in_force.into_iter().map(named).collect(), held.into_iter().map(named).collect())
 }
 
 /// The objects of a kind together with those that AddressPools stand for, by rank.
@@ -82,7 +92,7 @@ fn with_legacy<'a, T: Stored + 'a>(
 /// BFD echo packets do not exist for IPv6: unties advertisements that would need them.
 fn untie_echo(
     active: &ActivePools<'_>,
-    attachments: &mut [Attachment],
+    attachments: &mut [Attachment<'_>],
     peers: &BTreeMap<String, Peer>,
     profiles: &BTreeMap<String, BfdProfile>,
     findings: &mut Vec<Finding>,
@@ -95,31 +105,28 @@ fn untie_echo(
     }
     for attachment in attachments {
         let wanted = &attachment.advertisement.peers;
-        let Some(peer) = with_echo.values().find(|peer| wanted.is_empty() || wanted.contains(&peer.name)) else {
-            continue;
-        };
-        let has_v6 = |name: &PoolName| {
-            active.get(name).is_some_and(|pool| pool.pool.cidrs().any(|cidr| Family::of_net(cidr) == Family::V6))
-        };
-        let (bad, good): (BTreeSet<PoolName>, BTreeSet<PoolName>) =
-            std::mem::take(&mut attachment.pools).into_iter().partition(has_v6);
-        attachment.pools = good;
-        for name in bad {
+        let of_wanted = || wanted.iter().find_map(|name| with_echo.get(name.as_str()));
+        let peer = if wanted.is_empty() { with_echo.values().next() } else { of_wanted() };
+        let Some(peer) = peer else { continue };
+        let (id, advertisement) = (attachment.id, &attachment.advertisement.name);
+        attachment.pools.retain(|number| {
+            let Some(pool) = active.get(*number) else { return false };
+            let [_, v6] = pool.narrowest;
+            if v6.is_none() {
+                return true;
+            }
             let text = format!(
-                "pool {name} has bgpadvertisement {} which references peer {} which has bfd echo enabled, which is not \
-                 possible",
-                attachment.advertisement.name, peer.name
+                "pool {} has bgpadvertisement {advertisement} which references peer {} which has bfd echo enabled, which is \
+                 not possible",
+                pool.id.name, peer.name
             );
-            let peer_id = ObjectId { kind: Kind::BGPPeer, name: peer.name.clone(), ..attachment.id.clone() };
+            let peer_id = ObjectId { kind: Kind::BGPPeer, name: peer.name.clone(), ..id.clone() };
             let profile = peer.bfd_profile.clone().unwrap_or_default();
-            let profile_id = ObjectId { kind: Kind::BFDProfile, name: profile, ..attachment.id.clone() };
-            let mut finding = Finding::new(Class::Error, &attachment.id, "spec.peers", text);
-            finding = finding.with(&peer_id).with(&profile_id);
-            findings.push(match active.get(&name) {
-                Some(pool) => finding.with(&pool.id),
-                None => finding,
-            });
-        }
+            let profile_id = ObjectId { kind: Kind::BFDProfile, name: profile, ..id.clone() };
+            let finding = Finding::new(Class::Error, id, "spec.peers", text);
+            findings.push(finding.with(&peer_id).with(&profile_id).with(&pool.id));
+            false
+        });
     }
 }
 

@@ -12,17 +12,17 @@ use api::v1beta1;
 use crate::attachment::{Checks, Surroundings};
 use crate::finding::{Class, Finding};
 use crate::hygiene::{duplicate_name, shown};
-use crate::model::{L2Advertisement, PoolName};
+use crate::model::L2Advertisement;
 use crate::selector::Selector;
 use crate::source::Source;
 
-/// An advertisement in force and the pools it is tied to.
-pub(crate) type Attachment = (Arc<L2Advertisement>, BTreeSet<PoolName>);
+/// An advertisement in force and the numbers of the pools it is tied to.
+pub(crate) type Attachment = (Arc<L2Advertisement>, Vec<usize>);
 
 /// Checks advertisements in the order of precedence and keeps the good ones.
 pub(crate) fn compile(
     sources: &[Source<'_, v1beta1::L2Advertisement>],
-    around: &Surroundings<'_>,
+    around: &mut Surroundings<'_>,
     findings: &mut Vec<Finding>,
 ) -> Vec<Attachment> {
     let mut names = BTreeSet::new();
@@ -40,7 +40,7 @@ pub(crate) fn compile(
 
 fn parse(
     source: &Source<'_, v1beta1::L2Advertisement>,
-    around: &Surroundings<'_>,
+    around: &mut Surroundings<'_>,
     findings: &mut Vec<Finding>,
 ) -> Option<Attachment> {
     let spec = &source.object.spec;
@@ -95,13 +95,17 @@ fn scores(
     eligible: &BTreeSet<String>,
     around: &Surroundings<'_>,
 ) -> BTreeMap<String, i64> {
-    let mut scores = BTreeMap::new();
-    for node in around.nodes.iter().filter(|node| eligible.contains(&node.name)) {
-        let matching = preferences.iter().filter(|(selector, _)| selector.matches(&node.labels));
-        let score: i64 = matching.map(|(_, weight)| weight).sum();
-        if score != 0 {
-            scores.insert(node.name.clone(), score);
+    let mut scores: BTreeMap<String, i64> = BTreeMap::new();
+    for (selector, weight) in preferences {
+        for node in around.nodes_of(selector).filter(|node| eligible.contains(*node)) {
+            match scores.get_mut(node) {
+                Some(score) => *score += weight,
+                None => {
+                    scores.insert(node.to_owned(), *weight);
+                }
+            }
         }
     }
+    scores.retain(|_, score| *score != 0);
     scores
 }

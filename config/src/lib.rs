@@ -32,6 +32,8 @@ mod frr_prefixes;
 pub mod frrk8s;
 mod hygiene;
 mod l2_advertisements;
+mod label_index;
+mod local_preferences;
 pub mod metallb;
 pub mod model;
 mod peer_pairs;

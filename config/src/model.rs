@@ -89,8 +89,8 @@ pub struct ServiceAllocation {
 pub struct L2Advertisement {
     /// Name of the L2Advertisement object.
     pub name: String,
-    /// Nodes that may announce.
-    pub nodes: BTreeSet<String>,
+    /// Nodes that may announce. Shared: advertisements often select the same nodes.
+    pub nodes: Arc<BTreeSet<String>>,
     /// Interfaces to answer on; `None` means all.
     pub interfaces: Option<BTreeSet<String>>,
     /// OR list over Service labels; empty means every Service.
@@ -104,8 +104,8 @@ pub struct L2Advertisement {
 pub struct BgpAdvertisement {
     /// Name of the BGPAdvertisement object.
     pub name: String,
-    /// Nodes that may announce.
-    pub nodes: BTreeSet<String>,
+    /// Nodes that may announce. Shared: advertisements often select the same nodes.
+    pub nodes: Arc<BTreeSet<String>>,
     /// IPv4 prefix length announced, 1 to 32.
     pub aggregation_length: u8,
     /// IPv6 prefix length announced, 1 to 128.
@@ -150,7 +150,7 @@ pub enum PeerAsn {
 }
 
 /// Where the remote end is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PeerEndpoint {
     /// A numbered peer.
     Address(IpAddr),
@@ -253,21 +253,12 @@ impl Pool {
 impl Config {
     /// The pool that contains all of these addresses; `None` when there is none or no address is given. Pools in force never
     /// overlap; a held pool counts only where no pool in force does.
-    pub fn pool_of(&self, addresses: &[IpAddr]) -> Option<&PoolName> {
-        self.holding(addresses).map(|(name, _)| name)
-    }
-
-    /// As [`Config::pool_of`], the pool itself.
     pub fn pool_holding(&self, addresses: &[IpAddr]) -> Option<&Pool> {
-        self.holding(addresses).map(|(_, pool)| pool)
-    }
-
-    fn holding(&self, addresses: &[IpAddr]) -> Option<(&PoolName, &Pool)> {
         if addresses.is_empty() {
             return None;
         }
-        let mut pools = self.pools.iter().chain(&self.held);
-        pools.find(|(_, pool)| addresses.iter().all(|address| pool.contains(*address)))
+        let mut pools = self.pools.values().chain(self.held.values());
+        pools.find(|pool| addresses.iter().all(|address| pool.contains(*address)))
     }
 }
 

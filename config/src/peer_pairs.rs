@@ -3,15 +3,17 @@
 //! ```text
 //! peers of one VRF, nodes grouped by the set of peers that select them
 //!   same address (or interface) twice | different myASN | different routerID   --> Policy
+//!   same address twice, no node selected by both, but one could come           --> Warning
 //! ```
 //! With no node known, all peers of a VRF are assumed to meet. The texts mention FRR only where FRR is the backend.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::finding::{Class, Finding, ObjectId};
+use crate::label_index::LabelIndex;
 use crate::model::{Peer, PeerEndpoint};
 use crate::resources::{Backend, NodeLabels};
-use crate::selector::{Selector, any_matches};
+use crate::selector::{Selector, can_overlap};
 
 /// One peer, its id and its place in the order of precedence (older first).
 pub(crate) struct Ranked<'a> {
@@ -19,16 +21,26 @@ pub(crate) struct Ranked<'a> {
     pub(crate) peer: &'a Peer,
 }
 
+/// A rule, the number of the younger peer, that of the older one.
+type Clashes = BTreeSet<(Rule, usize, usize)>;
+
 /// Reports every younger peer that does not go with an older one.
 pub(crate) fn check(peers: &[Ranked<'_>], nodes: &[NodeLabels], backend: Backend, findings: &mut Vec<Finding>) {
-    let mut by_vrf: BTreeMap<Option<&str>, Vec<usize>> = BTreeMap::new();
+    let mut by_vrf: BTreeMap<Option<&str>, Vec<(usize, &Peer)>> = BTreeMap::new();
     for (index, ranked) in peers.iter().enumerate() {
-        by_vrf.entry(ranked.peer.vrf.as_deref()).or_default().push(index);
+        by_vrf.entry(ranked.peer.vrf.as_deref()).or_default().push((index, ranked.peer));
     }
-    let mut clashes: BTreeSet<(Rule, usize, usize)> = BTreeSet::new();
+    let nodes = LabelIndex::new(nodes.iter().map(|node| &node.labels));
+    let mut clashes = Clashes::new();
     for members in by_vrf.values() {
-        for meeting in meetings(peers, members, nodes) {
-            clashes_of(peers, &meeting, &mut clashes);
+        let shared = shared_endpoints(members);
+        // Nearly always all agree and no two have one address: then it does not matter who meets whom.
+        if differ(members, |peer| peer.my_asn) || differ(members, |peer| peer.router_id) {
+            meetings(members, &nodes).iter().for_each(|meeting| disagreements(meeting, &mut clashes));
+        }
+        for group in shared {
+            meetings(&group, &nodes).iter().for_each(|meeting| duplicates(meeting, &mut clashes));
+            possible_duplicates(&group, &mut clashes);
         }
     }
     for (rule, younger, older) in clashes {
@@ -41,51 +53,101 @@ enum Rule {
     RouterId,
     Duplicate,
     MyAsn,
+    PossibleDuplicate,
+}
+
+fn differ<T: PartialEq>(members: &[(usize, &Peer)], of: impl Fn(&Peer) -> T) -> bool {
+    members.windows(2).any(|pair| of(pair[0].1) != of(pair[1].1))
+}
+
+/// The peers that share their address or interface with another one, by endpoint.
+fn shared_endpoints<'a>(members: &[(usize, &'a Peer)]) -> Vec<Vec<(usize, &'a Peer)>> {
+    let mut by_endpoint: BTreeMap<&PeerEndpoint, Vec<(usize, &Peer)>> = BTreeMap::new();
+    for (index, peer) in members {
+        by_endpoint.entry(&peer.endpoint).or_default().push((*index, peer));
+    }
+    by_endpoint.into_values().filter(|group| group.len() > 1).collect()
 }
 
 /// The distinct sets of peers that meet on some node, each in the order of precedence.
-fn meetings(peers: &[Ranked<'_>], members: &[usize], nodes: &[NodeLabels]) -> BTreeSet<Vec<usize>> {
+fn meetings<'a>(members: &[(usize, &'a Peer)], nodes: &LabelIndex<'_>) -> Vec<Vec<(usize, &'a Peer)>> {
     if nodes.is_empty() {
-        return BTreeSet::from([members.to_vec()]);
+        return vec![members.to_vec()];
     }
-    // Few distinct lists of selectors are shared by many peers: match each list once per node.
-    let mut lists: BTreeMap<&[Selector], Vec<usize>> = BTreeMap::new();
-    for index in members {
-        if let Some(ranked) = peers.get(*index) {
-            lists.entry(&ranked.peer.node_selectors).or_default().push(*index);
+    // Few distinct lists of selectors are shared by many peers: match each list once.
+    let mut lists: BTreeMap<&[Selector], Vec<(usize, &Peer)>> = BTreeMap::new();
+    for (index, peer) in members {
+        lists.entry(&peer.node_selectors).or_default().push((*index, peer));
+    }
+    let mut on_node: Vec<Vec<usize>> = vec![Vec::new(); nodes.len()];
+    for (list, selectors) in lists.keys().enumerate() {
+        for node in nodes.matching(selectors) {
+            if let Some(lists) = on_node.get_mut(node) {
+                lists.push(list);
+            }
         }
     }
-    let signatures: BTreeSet<Vec<bool>> =
-        nodes.iter().map(|node| lists.keys().map(|selectors| any_matches(selectors, &node.labels)).collect()).collect();
-    let meeting = |signature: Vec<bool>| {
-        let selected = lists.values().zip(signature).filter(|(_, matches)| *matches);
-        let mut meeting: Vec<usize> = selected.flat_map(|(list, _)| list).copied().collect();
-        meeting.sort_unstable();
+    let lists: Vec<_> = lists.into_values().collect();
+    let distinct: BTreeSet<Vec<usize>> = on_node.into_iter().collect();
+    let meeting = |signature: Vec<usize>| {
+        let mut meeting: Vec<_> = signature.iter().filter_map(|list| lists.get(*list)).flatten().copied().collect();
+        meeting.sort_unstable_by_key(|(index, _)| *index);
         meeting
     };
-    signatures.into_iter().map(meeting).collect()
+    distinct.into_iter().map(meeting).collect()
 }
 
-/// Compares each peer with the first one of the meeting, which settles what all must agree on, and with the first one
-/// that has its address: linear in the number of peers.
-fn clashes_of(peers: &[Ranked<'_>], meeting: &[usize], clashes: &mut BTreeSet<(Rule, usize, usize)>) {
-    let mut by_endpoint: BTreeMap<String, usize> = BTreeMap::new();
-    let Some((first, first_peer)) = meeting.first().and_then(|index| Some((*index, peers.get(*index)?.peer))) else {
-        return;
-    };
-    for index in meeting {
-        let Some(Ranked { peer, .. }) = peers.get(*index) else { continue };
-        if peer.router_id != first_peer.router_id {
-            clashes.insert((Rule::RouterId, *index, first));
+/// Compares each peer with the first one of the meeting, which settles what all must agree on.
+fn disagreements(meeting: &[(usize, &Peer)], clashes: &mut Clashes) {
+    let Some((first, oldest)) = meeting.first() else { return };
+    for (index, peer) in meeting {
+        if peer.router_id != oldest.router_id {
+            clashes.insert((Rule::RouterId, *index, *first));
         }
-        if peer.my_asn != first_peer.my_asn {
-            clashes.insert((Rule::MyAsn, *index, first));
-        }
-        let older = *by_endpoint.entry(endpoint(peer)).or_insert(*index);
-        if older != *index {
-            clashes.insert((Rule::Duplicate, *index, older));
+        if peer.my_asn != oldest.my_asn {
+            clashes.insert((Rule::MyAsn, *index, *first));
         }
     }
+}
+
+/// All of one endpoint: every one but the first is too many.
+fn duplicates(meeting: &[(usize, &Peer)], clashes: &mut Clashes) {
+    let Some((first, _)) = meeting.first() else { return };
+    clashes.extend(meeting.iter().skip(1).map(|(index, _)| (Rule::Duplicate, *index, *first)));
+}
+
+/// Peers of one endpoint that meet nowhere today, and could meet on a node with the right labels: at most one per peer.
+fn possible_duplicates(group: &[(usize, &Peer)], clashes: &mut Clashes) {
+    let mut by_value: BTreeMap<Option<&str>, Vec<(usize, &Peer)>> = BTreeMap::new();
+    let key = common_key(group);
+    for (index, peer) in group {
+        let tickets: BTreeSet<Option<&str>> = match key {
+            Some(key) => peer.node_selectors.iter().flat_map(|selector| selector.wants(key)).map(Some).collect(),
+            None => BTreeSet::from([None]),
+        };
+        let known: BTreeMap<usize, &Peer> =
+            tickets.iter().filter_map(|ticket| by_value.get(ticket)).flatten().copied().collect();
+        let clashes_already = clashes.iter().any(|(rule, younger, _)| *rule == Rule::Duplicate && younger == index);
+        let may_meet = |(_, older): &(usize, &Peer)| can_overlap(&older.node_selectors, &peer.node_selectors);
+        if let Some((older, _)) = known.into_iter().find(may_meet).filter(|_| !clashes_already) {
+            clashes.insert((Rule::PossibleDuplicate, *index, older));
+        }
+        for ticket in tickets {
+            by_value.entry(ticket).or_default().push((*index, peer));
+        }
+    }
+}
+
+/// A label that every selector of every peer asks for, such as the host name: only peers that ask for one value of it can
+/// meet.
+fn common_key<'a>(group: &[(usize, &'a Peer)]) -> Option<&'a str> {
+    let (_, first) = group.first()?;
+    let mut keys = first.node_selectors.first()?.wanted().map(|(key, _)| key);
+    let asks = |peer: &Peer, key: &str| {
+        let selectors = &peer.node_selectors;
+        !selectors.is_empty() && selectors.iter().all(|selector| selector.wanted().any(|(wanted, _)| wanted == key))
+    };
+    keys.find(|key| group.iter().all(|(_, peer)| asks(peer, key)))
 }
 
 fn endpoint(peer: &Peer) -> String {
@@ -98,7 +160,7 @@ fn endpoint(peer: &Peer) -> String {
 fn finding(rule: Rule, younger: Option<&Ranked<'_>>, older: Option<&Ranked<'_>>, backend: Backend) -> Option<Finding> {
     let (younger, older) = (younger?, older?);
     let (peer, other) = (younger.peer, older.peer);
-    let router_id = |peer: &Peer| peer.router_id.map(|id| id.to_string()).unwrap_or_default();
+    let router_id = |peer: &Peer| peer.router_id.map_or_else(|| "(unset)".to_owned(), |id| id.to_string());
     let frr = if backend.is_frr() { "in FRR mode " } else { "" };
     let (field, text) = match rule {
         Rule::RouterId => (
@@ -109,7 +171,7 @@ fn finding(rule: Rule, younger: Option<&Ranked<'_>>, older: Option<&Ranked<'_>>,
                 router_id(other)
             ),
         ),
-        Rule::Duplicate => (
+        Rule::Duplicate | Rule::PossibleDuplicate => (
             "spec.peerAddress",
             format!(
                 "peer {} already exists, {}",
@@ -131,7 +193,19 @@ fn finding(rule: Rule, younger: Option<&Ranked<'_>>, older: Option<&Ranked<'_>>,
             ),
         ),
     };
-    let remedy =
-        format!("{} and {} meet on a node: change one, or keep them apart with nodeSelectors", younger.id, older.id);
+    let (a, b) = (younger.id, older.id);
+    if rule == Rule::PossibleDuplicate {
+        let text = format!(
+            "{a} and {b} have the same {}: no node is selected by both now, but their nodeSelectors allow one",
+            if matches!(peer.endpoint, PeerEndpoint::Address(_)) { "peerAddress" } else { "interface" }
+        );
+        return Some(Finding::new(Class::Warning, a, "spec.nodeSelectors", text).with(b));
+    }
+    let remedy = match rule {
+        Rule::RouterId => format!("set spec.routerID of {a} and {b} to one value, or of none: they meet on a node"),
+        Rule::Duplicate | Rule::MyAsn | Rule::PossibleDuplicate => {
+            format!("{a} and {b} meet on a node: change one, or keep them apart with nodeSelectors")
+        }
+    };
     Some(Finding::new(Class::Policy, younger.id, field, text).with(older.id).detail(remedy))
 }

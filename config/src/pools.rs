@@ -17,11 +17,11 @@ use ipnet::IpNet;
 
 use crate::family::Family;
 use crate::finding::{Class, Finding, ObjectId};
-use crate::model::{Pool, PoolEntry, PoolName};
+use crate::model::{Pool, PoolEntry};
 use crate::quote::quoted;
 use crate::range::{bounds, parse_entry};
 use crate::resources::NamespaceLabels;
-use crate::service_allocation;
+use crate::service_allocation::{self, Namespaces};
 use crate::source::Source;
 
 /// A pool that is in force or held, and what advertisements need to know of its object.
@@ -30,7 +30,13 @@ pub(crate) struct ActivePool<'a> {
     pub(crate) labels: &'a BTreeMap<String, String>,
     pub(crate) pool: Pool,
     pub(crate) held: bool,
+    /// Of each family, IPv4 first: the prefix length of the widest CIDR of the entry for which that is longest. `None`
+    /// when the pool has no such address.
+    pub(crate) narrowest: [Option<u8>; 2],
 }
+
+/// The pools in force and the held ones, ascending by name.
+pub(crate) type ActivePools<'a> = Vec<ActivePool<'a>>;
 
 /// Findings name at most this many other pools per pool; one is enough to know what to mend.
 const MOST_OVERLAPS: usize = 16;
@@ -40,27 +46,29 @@ pub(crate) fn compile<'a>(
     sources: &[Source<'a, IPAddressPool>],
     namespaces: &[NamespaceLabels],
     findings: &mut Vec<Finding>,
-) -> BTreeMap<PoolName, ActivePool<'a>> {
-    let mut active: BTreeMap<PoolName, ActivePool<'a>> = BTreeMap::new();
+) -> ActivePools<'a> {
+    let namespaces = Namespaces::new(namespaces);
     let parsed: Vec<(Pool, bool)> = sources
         .iter()
         .map(|source| {
             let known = findings.len();
-            (parse(source, namespaces, findings), findings.len() == known)
+            (parse(source, &namespaces, findings), findings.len() == known)
         })
         .collect();
-    let disjoint = all_disjoint(parsed.iter().filter(|(_, good)| *good).map(|(pool, _)| pool));
+    let suspects = suspects(parsed.iter().map(|(pool, good)| good.then_some(pool)));
+    let mut first_of_name: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut active: ActivePools<'a> = Vec::with_capacity(sources.len());
     let (mut in_force, mut set_aside) = (Claims::default(), Claims::default());
     for (owner, (source, (pool, good))) in sources.iter().zip(parsed).enumerate() {
-        let name = PoolName(source.name().to_owned());
-        if let Some(first) = active.get(&name).filter(|first| !first.held) {
+        let known = first_of_name.get(source.name()).and_then(|first| active.get_mut(*first));
+        if let Some(first) = known.as_ref().filter(|first| !first.held) {
             if good {
                 findings.push(duplicate(source, &first.id));
             }
             continue;
         }
         let mut held = !good;
-        if good && !disjoint {
+        if good && suspects.contains(&owner) {
             if let Some(finding) = overlap_in_itself(source, &pool) {
                 findings.push(finding);
                 held = true;
@@ -72,20 +80,73 @@ pub(crate) fn compile<'a>(
                 in_force.add(&pool, owner);
             }
         }
-        active.insert(name, ActivePool { id: source.id.clone(), labels: source.labels, pool, held });
+        let narrowest = narrowest(&pool);
+        let newcomer = ActivePool { id: source.id.clone(), labels: source.labels, pool, held, narrowest };
+        match known {
+            Some(known) => *known = newcomer,
+            None => {
+                first_of_name.insert(source.name(), active.len());
+                active.push(newcomer);
+            }
+        }
     }
+    active.sort_unstable_by(|a, b| a.id.name.cmp(&b.id.name));
     active
 }
 
-/// Whether no address occurs twice. Nearly always so, and far cheaper to find out than who holds which CIDR.
-fn all_disjoint<'a>(pools: impl Iterator<Item = &'a Pool>) -> bool {
-    let span = |entry: &PoolEntry| {
-        let (first, last) = (entry.cidrs.first()?, entry.cidrs.last()?);
-        Some((Family::of_net(first), bounds(first).0, bounds(last).1))
-    };
-    let mut spans: Vec<_> = pools.flat_map(|pool| &pool.entries).filter_map(span).collect();
+fn narrowest(pool: &Pool) -> [Option<u8>; 2] {
+    let mut narrowest = [None; 2];
+    for (family, length) in pool.entries.iter().filter_map(widest) {
+        let [v4, v6] = &mut narrowest;
+        let of_family = if family == Family::V4 { v4 } else { v6 };
+        *of_family = (*of_family).max(Some(length));
+    }
+    narrowest
+}
+
+/// Family of an entry and prefix length of its widest CIDR.
+pub(crate) fn widest(entry: &PoolEntry) -> Option<(Family, u8)> {
+    let length = entry.cidrs.iter().map(IpNet::prefix_len).min()?;
+    Some((Family::of_net(entry.cidrs.first()?), length))
+}
+
+/// The numbers of the pools that share an address with another or hold one twice. Nearly always there is none, and one
+/// sweep over all entries finds that out far cheaper than who holds which CIDR.
+fn suspects<'p>(pools: impl Iterator<Item = Option<&'p Pool>>) -> BTreeSet<usize> {
+    let (mut v4, mut v6) = (Vec::new(), Vec::new());
+    for (number, pool) in pools.enumerate() {
+        for entry in pool.iter().flat_map(|pool| &pool.entries) {
+            match (entry.cidrs.first(), entry.cidrs.last()) {
+                (Some(IpNet::V4(first)), Some(IpNet::V4(last))) => {
+                    v4.push((u32::from(first.network()), u32::from(last.broadcast()), number));
+                }
+                (Some(IpNet::V6(first)), Some(IpNet::V6(last))) => {
+                    v6.push((u128::from(first.network()), u128::from(last.broadcast()), number));
+                }
+                // An entry has CIDRs of one family.
+                _ => {}
+            }
+        }
+    }
+    let mut suspects = BTreeSet::new();
+    sweep(v4, &mut suspects);
+    sweep(v6, &mut suspects);
+    suspects
+}
+
+/// Of spans (first, last, owner): the owners of those that overlap, every one of them.
+fn sweep<T: Ord + Copy>(mut spans: Vec<(T, T, usize)>, suspects: &mut BTreeSet<usize>) {
     spans.sort_unstable();
-    spans.windows(2).all(|pair| pair[0].0 != pair[1].0 || pair[0].2 < pair[1].1)
+    let mut furthest: Option<T> = None;
+    for (index, (first, last, owner)) in spans.iter().enumerate() {
+        // One that begins before this one, or the next one, which begins before any other later one.
+        let before = furthest.is_some_and(|furthest| *first <= furthest);
+        let after = spans.get(index + 1).is_some_and(|(next, _, _)| next <= last);
+        if before || after {
+            suspects.insert(*owner);
+        }
+        furthest = furthest.max(Some(*last));
+    }
 }
 
 fn duplicate(source: &Source<'_, IPAddressPool>, first: &ObjectId) -> Finding {
@@ -96,7 +157,7 @@ fn duplicate(source: &Source<'_, IPAddressPool>, first: &ObjectId) -> Finding {
 }
 
 /// The pool without its advertisements, as far as it is good; what is wrong is reported.
-fn parse(source: &Source<'_, IPAddressPool>, namespaces: &[NamespaceLabels], findings: &mut Vec<Finding>) -> Pool {
+fn parse(source: &Source<'_, IPAddressPool>, namespaces: &Namespaces<'_>, findings: &mut Vec<Finding>) -> Pool {
     let (name, spec) = (source.name(), &source.object.spec);
     let mut wrong = |field: String, text: String| {
         let text = format!("parsing address pool {name}: {text}");
@@ -135,7 +196,7 @@ fn parse(source: &Source<'_, IPAddressPool>, namespaces: &[NamespaceLabels], fin
 }
 
 fn overlap_in_itself(source: &Source<'_, IPAddressPool>, pool: &Pool) -> Option<Finding> {
-    if all_disjoint(std::iter::once(pool)) {
+    if suspects(std::iter::once(Some(pool))).is_empty() {
         return None;
     }
     let mut own = Claims::default();

@@ -64,12 +64,12 @@ pub fn parse_entry(entry: &str) -> Result<Vec<IpNet>, RangeError> {
     let Some((start, end)) = entry.split_once('-') else {
         return parse_cidr(entry).map(|cidr| vec![cidr]).ok_or_else(|| RangeError::Cidr(entry.to_owned()));
     };
-    let (start, end, range) = (start.trim(), end.trim(), entry.to_owned());
+    let (start, end, range) = (start.trim(), end.trim(), || entry.to_owned());
     let Ok(first) = start.parse::<IpAddr>() else {
-        return Err(RangeError::Start { range, start: start.to_owned() });
+        return Err(RangeError::Start { range: range(), start: start.to_owned() });
     };
     let Ok(last) = end.parse::<IpAddr>() else {
-        return Err(RangeError::End { range, end: end.to_owned() });
+        return Err(RangeError::End { range: range(), end: end.to_owned() });
     };
     match (first.to_canonical(), last.to_canonical()) {
         (IpAddr::V4(first), IpAddr::V4(last)) if first <= last => {
@@ -79,9 +79,9 @@ pub fn parse_entry(entry: &str) -> Result<Vec<IpNet>, RangeError> {
             Ok(Ipv6Subnets::new(first, last, 0).map(IpNet::V6).collect())
         }
         (start @ IpAddr::V4(_), end @ IpAddr::V4(_)) | (start @ IpAddr::V6(_), end @ IpAddr::V6(_)) => {
-            Err(RangeError::Backwards { range, start, end })
+            Err(RangeError::Backwards { range: range(), start, end })
         }
-        (start, end) => Err(RangeError::Mixed { range, start, end }),
+        (start, end) => Err(RangeError::Mixed { range: range(), start, end }),
     }
 }
 

@@ -95,6 +95,37 @@ impl Selector {
         Ok(Self { requirements })
     }
 
+    /// Whether it matches everything.
+    pub fn is_everything(&self) -> bool {
+        self.requirements.is_empty()
+    }
+
+    /// The conditions that ask for a label with one of some values.
+    pub(crate) fn wanted(&self) -> impl Iterator<Item = (&str, &BTreeSet<String>)> {
+        self.requirements.iter().filter_map(|requirement| match &requirement.test {
+            Test::In(values) => Some((requirement.key.as_str(), values)),
+            Test::NotIn(_) | Test::Exists | Test::DoesNotExist => None,
+        })
+    }
+
+    /// The values that are asked for of one label; empty when none is asked for.
+    pub(crate) fn wants<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
+        self.wanted().filter(move |(wanted, _)| *wanted == key).flat_map(|(_, values)| values).map(String::as_str)
+    }
+
+    /// Whether no labels at all can satisfy both; `false` also when that is hard to tell.
+    fn excludes(&self, other: &Self) -> bool {
+        let excluded = |a: &Requirement, b: &Requirement| match (&a.test, &b.test) {
+            (Test::In(a), Test::In(b)) => a.is_disjoint(b),
+            (Test::In(a), Test::NotIn(b)) => a.is_subset(b),
+            (Test::In(_) | Test::Exists, Test::DoesNotExist) => true,
+            (Test::In(_), Test::Exists) | (Test::NotIn(_) | Test::Exists | Test::DoesNotExist, _) => false,
+        };
+        self.requirements
+            .iter()
+            .any(|a| other.requirements.iter().any(|b| a.key == b.key && (excluded(a, b) || excluded(b, a))))
+    }
+
     /// Whether every requirement holds for these labels. As in Kubernetes, `NotIn` also holds when the label is absent.
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
         self.requirements.iter().all(|requirement| {
@@ -107,6 +138,11 @@ impl Selector {
             }
         })
     }
+}
+
+/// Whether there may be labels that both OR lists match; an empty list matches everything.
+pub(crate) fn can_overlap(a: &[Selector], b: &[Selector]) -> bool {
+    a.is_empty() || b.is_empty() || a.iter().any(|a| b.iter().any(|b| !a.excludes(b)))
 }
 
 /// Whether any selector of an OR list matches; an empty list matches everything.

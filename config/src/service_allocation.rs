@@ -3,15 +3,27 @@
 use std::collections::BTreeSet;
 
 use crate::hygiene::{duplicate_selector, parse_all};
+use crate::label_index::LabelIndex;
 use crate::model::ServiceAllocation;
 use crate::resources::NamespaceLabels;
-use crate::selector::any_matches;
+
+/// The namespaces of the cluster, prepared for many selectors.
+pub(crate) struct Namespaces<'a> {
+    all: &'a [NamespaceLabels],
+    by_label: LabelIndex<'a>,
+}
+
+impl<'a> Namespaces<'a> {
+    pub(crate) fn new(all: &'a [NamespaceLabels]) -> Self {
+        Self { all, by_label: LabelIndex::new(all.iter().map(|namespace| &namespace.labels)) }
+    }
+}
 
 /// Parses the rules of one pool. Errors come as (field below `spec.serviceAllocation`, MetalLB's text).
 pub(crate) fn parse(
     pool: &str,
     spec: &api::v1beta1::ServiceAllocation,
-    namespaces: &[NamespaceLabels],
+    namespaces: &Namespaces<'_>,
 ) -> (ServiceAllocation, Vec<(&'static str, String)>) {
     let mut errors = Vec::new();
     let mut names: BTreeSet<String> = BTreeSet::new();
@@ -35,8 +47,8 @@ pub(crate) fn parse(
         Vec::new()
     });
     if !namespace_selectors.is_empty() {
-        let matching = namespaces.iter().filter(|namespace| any_matches(&namespace_selectors, &namespace.labels));
-        names.extend(matching.map(|namespace| namespace.name.clone()));
+        let matching = namespaces.by_label.matching(&namespace_selectors);
+        names.extend(matching.into_iter().filter_map(|number| Some(namespaces.all.get(number)?.name.clone())));
     }
     let restricts_namespaces = !spec.namespaces.is_empty() || !spec.namespace_selectors.is_empty();
     let priority = spec.priority.unwrap_or(0);

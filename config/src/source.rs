@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use api::{frrk8s, v1beta1, v1beta2};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 
 use crate::finding::{Kind, ObjectId};
 
@@ -56,19 +56,19 @@ stored! {
 
 /// Position in the order of precedence; smaller wins.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Rank {
+pub(crate) struct Rank<'a> {
     not_stored: bool,
-    created: Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>,
-    name: String,
+    created: Option<&'a Time>,
+    name: &'a str,
     kind: Kind,
-    namespace: String,
+    namespace: &'a str,
 }
 
 /// One object together with its name for findings and its rank.
 #[derive(Debug)]
 pub(crate) struct Source<'a, T> {
     pub(crate) id: ObjectId,
-    pub(crate) rank: Rank,
+    pub(crate) rank: Rank<'a>,
     pub(crate) labels: &'a BTreeMap<String, String>,
     pub(crate) object: &'a T,
 }
@@ -79,13 +79,13 @@ impl<'a, T> Source<'a, T> {
     /// `object` under the identity of the stored object it was made from, which may be itself.
     pub(crate) fn new<S: Stored>(stored: &'a S, object: &'a T) -> Self {
         let (id, metadata) = (stored.id(), stored.metadata());
-        let created = metadata.creation_timestamp.clone();
+        let created = metadata.creation_timestamp.as_ref();
         let rank = Rank {
             not_stored: created.is_none(),
             created,
-            name: id.name.clone(),
+            name: metadata.name.as_deref().unwrap_or_default(),
             kind: id.kind,
-            namespace: id.namespace.clone(),
+            namespace: metadata.namespace.as_deref().unwrap_or_default(),
         };
         Self { id, rank, labels: metadata.labels.as_ref().unwrap_or(&NO_LABELS), object }
     }

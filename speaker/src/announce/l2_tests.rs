@@ -21,7 +21,7 @@ fn selector(pairs: &[(&str, &str)]) -> Selector {
 fn advertisement(nodes: &[&str]) -> L2Advertisement {
     L2Advertisement {
         name: "ad".to_owned(),
-        nodes: set(nodes),
+        nodes: set(nodes).into(),
         interfaces: None,
         service_selectors: Vec::new(),
         preferences: BTreeMap::new(),
