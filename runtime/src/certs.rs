@@ -1,56 +1,48 @@
-//! Certificates for the webhook server.
+//! Certificates for the webhook server: made, stored, served, trusted and renewed without a restart.
 //!
 //! ```text
-//!             ┌─ every minute, and when a ValidatingWebhookConfiguration changes ─┐
-//!  Secret ──read──▶ decide ──▶ Keep | RenewLeaf | RenewAll ──write (conflict: read again)──▶ Secret
-//!                     │
-//!                     ├──▶ ReloadingConfig (the server's certificate)
-//!                     └──▶ caBundle of the ValidatingWebhookConfigurations
+//!             ┌─ every minute, and when the Secret or a ValidatingWebhookConfiguration changes ─┐
+//!  Secret ──────────┐                                   ┌─ Store ─▶ Secret (conditional; who loses reads again)
+//!  registrations ───┼─▶ decide (pure), one step a time ─┼─ Serve ─▶ ReloadingConfig (the server's certificate)
+//!  what we serve ───┘                                   └─ Trust ─▶ caBundles, and nothing else of the registrations
 //! ```
-//! Several replicas share one Secret. Whoever writes first wins, the others read what it wrote.
+//! Several replicas share one Secret and agree on nothing: each step of [`decide`] leaves a state in which calls succeed,
+//! whatever the others do. A state that needs no step is left without a single write. The time is the apiserver's, as far
+//! as it tells: its clock is the one that judges certificates.
 
 mod authority;
-mod bundle;
+mod decide;
+mod pace;
+mod registrations;
+#[cfg(test)]
+mod simulation;
 mod stored;
+mod x509;
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
-use futures::StreamExt;
+use futures::{FutureExt, Stream, StreamExt};
 use jiff::Timestamp;
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{PartialObjectMeta, PostParams};
-use kube::{Api, Client};
+use kube::api::{GetParams, PartialObjectMeta, PostParams};
+use kube::client::Body;
+use kube::core::{Request, Status};
+use kube::{Api, Client, Resource};
+use tokio::sync::watch;
 
 pub use authority::{CertificateAuthority, CertificateError, Pair, self_signed};
-pub use bundle::inject_ca_bundle;
-pub use stored::{Action, Leaf, Stored, decide};
 
 use crate::client::{explain, http_code};
 use crate::repeats::Repeats;
 use crate::shutdown::Shutdown;
 use crate::tls::ReloadingConfig;
 use crate::watch::{Event, WatchConfig, WatchMetrics, watched};
-
-/// A server's certificate, its key and the authority that signed it, all PEM.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Certificates {
-    /// The authority's certificate: what clients must trust.
-    pub ca_pem: String,
-    /// The server's certificate chain.
-    pub cert_pem: String,
-    /// The server's private key.
-    pub key_pem: String,
-    /// When the server's certificate ends.
-    pub not_after: Timestamp,
-}
-
-impl std::fmt::Debug for Certificates {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Certificates").field("not_after", &self.not_after).finish_non_exhaustive()
-    }
-}
+use decide::{Action, Change, Trusted, View, changed, decide};
+use pace::Pace;
+use registrations::{Registration, Written};
+use stored::Stored;
 
 /// Which certificate a program needs and who must trust it.
 #[derive(Clone, Debug)]
@@ -63,88 +55,32 @@ pub struct CertificateRequest {
     pub dns_names: Vec<String>,
     /// Field manager of our writes.
     pub field_manager: String,
-    /// ValidatingWebhookConfigurations whose caBundle must hold the authority.
+    /// ValidatingWebhookConfigurations whose caBundles must trust the certificate. The first one must exist before calls can
+    /// succeed, the others may be absent.
     pub webhook_configurations: Vec<String>,
 }
 
-/// How often another writer of the Secret is yielded to before giving up.
-const ATTEMPTS: usize = 5;
+/// Whether calls through the apiserver would find our certificate good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// They would: the registrations were read back and trust what is served, by the names they call.
+    Given,
+    /// They would not, and this is why.
+    Missing(String),
+}
+
 /// Between checks when all is well. Wall-clock time is compared each time, so a suspended machine catches up.
 const PERIOD: Duration = Duration::from_secs(60);
-/// Between checks after a failure.
-const RETRY_PERIOD: Duration = Duration::from_secs(5);
+/// Between checks after a failure, at first and at most.
+const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 /// How long one check may take.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(30);
+/// Steps of one check. A first boot takes five; conflicts with other replicas add some.
+const STEPS: usize = 16;
 
-/// Reads the certificates from the Secret; makes or renews them when needed. The Secret may be absent or empty.
+/// Keeps certificates fresh, served and trusted until the shutdown, and tells in `trust` whether they are.
 ///
-/// # Errors
-/// The apiserver refuses a read or a write, or a name cannot stand in a certificate.
-pub async fn ensure(
-    client: &Client,
-    namespace: &str,
-    secret_name: &str,
-    dns_names: &[String],
-    field_manager: &str,
-) -> anyhow::Result<Certificates> {
-    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    let object = format!("Secret {namespace}/{secret_name}");
-    let params = PostParams { field_manager: Some(field_manager.to_owned()), ..PostParams::default() };
-    for _ in 0..ATTEMPTS {
-        let found =
-            api.get_opt(secret_name).await.map_err(|error| anyhow!("cannot read {object}: {}", explain(&error)))?;
-        let now = Timestamp::now();
-        let stored = found.as_ref().map(Stored::read).unwrap_or_default();
-        let action = decide(now, &stored, dns_names);
-        if let (Action::Keep, Stored { authority: Some(authority), leaf: Some(leaf) }) = (action, &stored) {
-            return Ok(certificates(authority, &leaf.pair));
-        }
-        let (authority, leaf) = renewed(now, stored.authority, action, dns_names)?;
-        let mut secret = found.clone().unwrap_or_default();
-        secret.metadata.name = Some(secret_name.to_owned());
-        Stored::fill(&mut secret, &authority, &leaf);
-        let written = match found {
-            // The resourceVersion that was read makes the write fail if somebody was faster.
-            Some(_) => api.replace(secret_name, &params, &secret).await,
-            None => api.create(&params, &secret).await,
-        };
-        match written {
-            Ok(_) => {
-                let until = leaf.pair.not_after;
-                tracing::info!(event = "certificates", secret = object, %until, ?action, "certificates renewed");
-                return Ok(certificates(&authority, &leaf.pair));
-            }
-            Err(error) if http_code(&error) == Some(409) => {}
-            Err(error) => bail!("cannot write {object}: {}", explain(&error)),
-        }
-    }
-    bail!("{object} is changed by somebody else all the time; find out who writes it")
-}
-
-fn renewed(
-    now: Timestamp,
-    authority: Option<Pair>,
-    action: Action,
-    dns_names: &[String],
-) -> Result<(Pair, Leaf), CertificateError> {
-    let authority = match authority {
-        Some(pair) if action == Action::RenewLeaf => CertificateAuthority::load(pair)?,
-        Some(_) | None => CertificateAuthority::generate(now)?,
-    };
-    let leaf = Leaf { pair: authority.issue(now, dns_names)?, dns_names: dns_names.to_vec() };
-    Ok((authority.pair().clone(), leaf))
-}
-
-fn certificates(authority: &Pair, leaf: &Pair) -> Certificates {
-    Certificates {
-        ca_pem: authority.cert_pem.clone(),
-        cert_pem: leaf.cert_pem.clone(),
-        key_pem: leaf.key_pem.clone(),
-        not_after: leaf.not_after,
-    }
-}
-
-/// Keeps certificates fresh, served and trusted until the shutdown; also repairs a caBundle that somebody removed.
+/// `tls` may begin with any certificate; it is replaced before `trust` is given for the first time.
 ///
 /// # Errors
 /// None: failures are logged once each and tried again. The result makes it usable as a task.
@@ -152,33 +88,44 @@ pub async fn maintain(
     client: Client,
     request: CertificateRequest,
     tls: ReloadingConfig,
+    trust: watch::Sender<Trust>,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    let mut served = None;
-    let mut repeats = Repeats::default();
-    let mut changes = std::pin::pin!(changes(&client, &request.webhook_configurations));
+    let mut changes = std::pin::pin!(changes(&client, &request));
+    let mut keeper = Keeper::new(client, request, tls);
+    let (mut repeats, mut retry) = (Repeats::default(), RETRY.0);
     loop {
-        let check = tokio::time::timeout(CHECK_TIMEOUT, check(&client, &request, &tls, &mut served));
+        // Everything that was said until now is about to be looked at.
+        while changes.next().now_or_never().is_some() {}
+        let check = tokio::time::timeout(CHECK_TIMEOUT, keeper.check(Timestamp::now(), Instant::now()));
         let outcome = match shutdown.or(check).await {
             None => return Ok(()),
             Some(Ok(outcome)) => outcome,
             Some(Err(_)) => Err(anyhow!("the Kubernetes API did not answer within 30s")),
         };
-        let pause = match outcome {
-            Ok(()) => {
+        let (said, pause) = match outcome {
+            Ok(Checked { again, trust }) => {
                 if repeats.succeeded() {
                     tracing::info!(event = "certificates", "certificates are in order again");
                 }
-                PERIOD
+                retry = RETRY.0;
+                (trust, again.min(PERIOD))
             }
             Err(error) => {
                 let text = format!("{error:#}; trying again");
                 if repeats.failed(&text, Instant::now()) {
                     tracing::error!(event = "certificates", "{text}");
                 }
-                RETRY_PERIOD
+                let pause = retry;
+                retry = (retry * 2).min(RETRY.1);
+                (Trust::Missing(text), pause)
             }
         };
+        trust.send_if_modified(|known| {
+            let differs = *known != said;
+            *known = said;
+            differs
+        });
         let wake = async {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
@@ -192,12 +139,13 @@ pub async fn maintain(
     }
 }
 
-/// One item for each time that one of these webhook configurations is created or changed: somebody who replaces one takes
-/// the caBundle away, and until it is back every change of configuration is refused.
-fn changes(client: &Client, names: &[String]) -> impl futures::Stream<Item = ()> + use<> {
-    let api: Api<PartialObjectMeta<ValidatingWebhookConfiguration>> = Api::all(client.clone());
-    let names = names.to_vec();
-    watched(api, WatchConfig::default(), WatchMetrics::default()).filter_map(move |event| {
+/// One item for each change of the Secret or of one of the registrations: somebody who replaces one of these takes the
+/// caBundle away, and until it is back every change of configuration is refused.
+fn changes(client: &Client, request: &CertificateRequest) -> impl Stream<Item = ()> + use<> {
+    let registrations: Api<PartialObjectMeta<ValidatingWebhookConfiguration>> = Api::all(client.clone());
+    let names = request.webhook_configurations.clone();
+    let registrations = watched(registrations, WatchConfig::default(), WatchMetrics::default());
+    let registrations = registrations.filter_map(move |event| {
         let ours = match event {
             Event::Apply(object) | Event::InitApply(object) => {
                 object.metadata.name.is_some_and(|name| names.contains(&name))
@@ -205,164 +153,242 @@ fn changes(client: &Client, names: &[String]) -> impl futures::Stream<Item = ()>
             Event::Init | Event::InitDone | Event::Delete(_) => false,
         };
         std::future::ready(ours.then_some(()))
-    })
+    });
+    let secret: Api<PartialObjectMeta<Secret>> = Api::namespaced(client.clone(), &request.namespace);
+    let only = WatchConfig {
+        field_selector: Some(format!("metadata.name={}", request.secret_name)),
+        ..WatchConfig::default()
+    };
+    let secret = watched(secret, only, WatchMetrics::default()).filter_map(|event| {
+        let ours = matches!(event, Event::Apply(_) | Event::InitApply(_) | Event::Delete(_));
+        std::future::ready(ours.then_some(()))
+    });
+    futures::stream::select(registrations, secret)
 }
 
-async fn check(
-    client: &Client,
-    request: &CertificateRequest,
-    tls: &ReloadingConfig,
-    served: &mut Option<Certificates>,
-) -> anyhow::Result<()> {
-    let CertificateRequest { namespace, secret_name, dns_names, field_manager, webhook_configurations } = request;
-    let wanted = ensure(client, namespace, secret_name, dns_names, field_manager).await?;
-    if served.as_ref() != Some(&wanted) {
-        tls.replace(wanted.cert_pem.as_bytes(), wanted.key_pem.as_bytes())
-            .context("cannot serve the new certificate")?;
-        *served = Some(wanted.clone());
-    }
-    let mut outcome = Ok(());
-    for name in webhook_configurations {
-        match inject_ca_bundle(client, name, &wanted.ca_pem).await {
-            Ok(true) => tracing::info!(event = "certificates", object = name, "caBundle written"),
-            Ok(false) => {}
-            // The other configurations must not wait for this one.
-            Err(error) if outcome.is_ok() => outcome = Err(error),
-            Err(_) => {}
-        }
-    }
-    outcome
+/// What a check came to.
+#[derive(Debug)]
+struct Checked {
+    /// When to look again.
+    again: Duration,
+    trust: Trust,
 }
 
-#[cfg(test)]
-mod tests {
-    use std::sync::{Arc, Mutex};
+/// What one replica remembers between checks.
+struct Keeper {
+    client: Client,
+    request: CertificateRequest,
+    tls: ReloadingConfig,
+    /// What the Secret held when the certificate that is served was taken from there.
+    held: Option<Stored>,
+    trusted: Trusted,
+    /// Two replicas whose clocks are far apart may not agree what is fresh; they must not drown the apiserver in writes.
+    secret_pace: Pace,
+    /// What is overwritten once a second is put right at once each time. Against somebody who answers each write with
+    /// another one, this is as fast as it gets.
+    bundle_pace: Pace,
+}
 
-    use http::{Method, Request, Response};
-    use kube::client::Body;
-    use kube::core::Status;
-    use serde_json::json;
-
-    use super::*;
-    use crate::tls::TlsOptions;
-
-    /// An apiserver that knows one Secret and guards its resourceVersion.
-    #[derive(Clone, Default)]
-    struct Server {
-        secret: Arc<Mutex<Option<Secret>>>,
-        writes: Arc<Mutex<u32>>,
+impl Keeper {
+    fn new(client: Client, request: CertificateRequest, tls: ReloadingConfig) -> Self {
+        Self {
+            client,
+            request,
+            tls,
+            held: None,
+            trusted: Trusted::new(),
+            secret_pace: Pace::new(8, Duration::from_secs(10)),
+            bundle_pace: Pace::new(5, Duration::from_secs(1)),
+        }
     }
 
-    impl Server {
-        fn client(&self) -> Client {
-            let server = self.clone();
-            Client::new(
-                tower::service_fn(move |request: Request<Body>| {
-                    let server = server.clone();
-                    async move {
-                        let method = request.method().clone();
-                        let body = request.into_body().collect_bytes().await?;
-                        // The pause lets concurrent callers meet between reading and writing.
-                        tokio::task::yield_now().await;
-                        let (code, answer) = server.answer(&method, &body);
-                        let response = Response::builder().status(code).body(Body::from(answer)).unwrap();
-                        Ok::<_, kube::Error>(response)
-                    }
-                }),
-                "default",
-            )
-        }
-
-        fn answer(&self, method: &Method, body: &[u8]) -> (u16, Vec<u8>) {
-            let mut secret = self.secret.lock().unwrap();
-            let refuse = |code: u16, reason: &str| {
-                (code, serde_json::to_vec(&Status::failure("refused", reason).with_code(code)).unwrap())
+    /// Takes steps until none is left. `now` counts where the apiserver does not tell its time.
+    async fn check(&mut self, now: Timestamp, clock: Instant) -> anyhow::Result<Checked> {
+        for _ in 0..STEPS {
+            let (secret, date) = self.secret().await?;
+            let now = date.unwrap_or(now);
+            let stored = secret.as_ref().map(Stored::read).unwrap_or_default();
+            let registrations = registrations::read(&self.client, &self.request.webhook_configurations).await?;
+            self.note_trust(&stored, &registrations, now);
+            let view = View {
+                now,
+                dns_names: &self.request.dns_names,
+                stored: &stored,
+                held: self.held.as_ref(),
+                registrations: &registrations,
+                trusted: &self.trusted,
             };
-            let version = |secret: &Secret| secret.metadata.resource_version.clone();
-            match (method, secret.as_ref()) {
-                (&Method::GET, None) => return refuse(404, "NotFound"),
-                (&Method::POST, Some(_)) => return refuse(409, "AlreadyExists"),
-                (&Method::POST | &Method::PUT, current) => {
-                    let mut sent: Secret = serde_json::from_slice(body).unwrap();
-                    if current.map(version) != (method == Method::PUT).then(|| version(&sent)) {
-                        return refuse(409, "Conflict");
+            match decide(&view) {
+                Action::Store(change) => {
+                    let next = changed(&view, change)?;
+                    if let Err(wait) = self.secret_pace.take(clock) {
+                        bail!(
+                            "{} was written too often within the last minute ({}), the next time in {}s; find out who \
+                             else writes it and compare the clocks of the nodes",
+                            self.object(),
+                            change.reason(),
+                            wait.as_secs() + 1
+                        );
                     }
-                    let mut writes = self.writes.lock().unwrap();
-                    *writes += 1;
-                    sent.metadata.resource_version = Some(writes.to_string());
-                    *secret = Some(sent);
+                    self.store(secret, &next, change).await?;
                 }
-                _ => {}
+                Action::Serve => {
+                    let Some(leaf) = &stored.leaf else { continue };
+                    self.tls
+                        .replace(leaf.cert_pem.as_bytes(), leaf.key_pem.as_bytes())
+                        .context("cannot serve the new certificate")?;
+                    tracing::info!(event = "certificates", until = %leaf.not_after, "certificate loaded");
+                    self.held = Some(stored);
+                }
+                Action::Trust => {
+                    if let Err(wait) = self.bundle_pace.take(clock) {
+                        let trust = self.trust(&registrations, now);
+                        tracing::warn!(
+                            event = "certificates",
+                            "somebody else keeps writing caBundles; find out who (metadata.managedFields tells)"
+                        );
+                        return Ok(Checked { again: wait, trust });
+                    }
+                    self.write_bundles(&stored, &registrations, now).await?;
+                }
+                Action::Keep { again } => {
+                    if self.held.as_ref().is_some_and(|held| held.leaf == stored.leaf) {
+                        // So that all of it comes back should the Secret be lost.
+                        self.held = Some(stored);
+                    }
+                    let trust = self.trust(&registrations, now);
+                    return Ok(Checked { again: again.unwrap_or(PERIOD), trust });
+                }
             }
-            (200, serde_json::to_vec(&*secret).unwrap())
+        }
+        bail!("Secret or caBundles do not stay as they are written; find out who else writes them")
+    }
+
+    fn object(&self) -> String {
+        format!("Secret {}/{}", self.request.namespace, self.request.secret_name)
+    }
+
+    fn secrets(&self) -> Api<Secret> {
+        Api::namespaced(self.client.clone(), &self.request.namespace)
+    }
+
+    /// The Secret, if there is one, and the apiserver's time.
+    async fn secret(&self) -> anyhow::Result<(Option<Secret>, Option<Timestamp>)> {
+        let failed = |error: kube::Error| anyhow!("cannot read {}: {}", self.object(), explain(&error));
+        let url = Secret::url_path(&(), Some(&self.request.namespace));
+        let request = Request::new(url).get(&self.request.secret_name, &GetParams::default());
+        let request = request.with_context(|| format!("{} has no usable name", self.object()))?;
+        let response = self.client.send(request.map(Body::from)).await.map_err(failed)?;
+        let date = response.headers().get(http::header::DATE).and_then(|date| date.to_str().ok());
+        let date = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok()).map(|date| date.timestamp());
+        let (code, body) = (response.status(), response.into_body().collect_bytes().await.map_err(failed)?);
+        if code.is_success() {
+            let secret = serde_json::from_slice(&body).with_context(|| format!("cannot read {}", self.object()))?;
+            return Ok((Some(secret), date));
+        }
+        let reason = code.canonical_reason().unwrap_or("an unknown answer");
+        let status = || Status::failure(reason, reason).with_code(code.as_u16());
+        match serde_json::from_slice(&body).unwrap_or_else(|_| status()) {
+            Status { code: 404, .. } => Ok((None, date)),
+            status => Err(failed(kube::Error::Api(Box::new(status)))),
         }
     }
 
-    fn names() -> Vec<String> {
-        vec![String::from("metallb-webhook-service.metallb-system.svc")]
-    }
-
-    async fn ensured(server: &Server) -> Certificates {
-        ensure(&server.client(), "metallb-system", "metallb-webhook-cert", &names(), "MetalLB").await.unwrap()
-    }
-
-    #[tokio::test]
-    async fn certificates_are_made_once_and_then_kept() {
-        let server = Server::default();
-        let first = ensured(&server).await;
-        assert_eq!(ensured(&server).await, first);
-        assert_eq!(*server.writes.lock().unwrap(), 1);
-    }
-
-    #[tokio::test]
-    async fn the_empty_secret_of_the_manifests_is_filled() {
-        let server = Server::default();
-        let empty = json!({"metadata": {"name": "metallb-webhook-cert", "resourceVersion": "7"}});
-        *server.secret.lock().unwrap() = Some(serde_json::from_value(empty).unwrap());
-        let made = ensured(&server).await;
-        let secret = server.secret.lock().unwrap().clone().unwrap();
-        assert_eq!(secret.data.unwrap()["ca.crt"].0, made.ca_pem.as_bytes());
-    }
-
-    #[tokio::test]
-    async fn replicas_that_start_together_agree_on_one_authority() {
-        for existing in [None, Some(json!({"metadata": {"name": "metallb-webhook-cert", "resourceVersion": "7"}}))] {
-            let server = Server::default();
-            *server.secret.lock().unwrap() = existing.map(|secret| serde_json::from_value(secret).unwrap());
-            let all = futures::future::join_all((0..3).map(|_| ensured(&server))).await;
-            assert!(all.iter().all(|one| *one == all[0]));
-            assert_eq!(*server.writes.lock().unwrap(), 1);
+    /// Writes the Secret on condition that it is still the one that was read.
+    async fn store(&self, found: Option<Secret>, next: &Stored, change: Change) -> anyhow::Result<()> {
+        let manager = Some(self.request.field_manager.clone());
+        let params = PostParams { field_manager: manager, ..PostParams::default() };
+        let (api, name, existed) = (self.secrets(), &self.request.secret_name, found.is_some());
+        let mut secret = found.unwrap_or_default();
+        secret.metadata.name = Some(name.clone());
+        next.fill(&mut secret, &self.request.dns_names);
+        // Its resourceVersion makes the write fail if somebody was faster.
+        let written =
+            if existed { api.replace(name, &params, &secret).await } else { api.create(&params, &secret).await };
+        match written {
+            Ok(_) => {
+                let (until, authorities) = (next.leaf.as_ref().map(|leaf| leaf.not_after), next.authorities.len());
+                tracing::info!(
+                    event = "certificates",
+                    secret = self.object(),
+                    ?until,
+                    authorities,
+                    "{}",
+                    change.reason()
+                );
+                Ok(())
+            }
+            // Changed, created or deleted by somebody else: look again.
+            Err(error) if matches!(http_code(&error), Some(404 | 409)) => Ok(()),
+            Err(error) => bail!("cannot write {}: {}", self.object(), explain(&error)),
         }
     }
 
-    #[tokio::test]
-    async fn a_check_exchanges_the_served_certificate() {
-        let made = self_signed(Timestamp::now(), &names()).unwrap();
-        let tls = ReloadingConfig::new(TlsOptions::default(), false, made.cert_pem.as_bytes(), made.key_pem.as_bytes())
-            .unwrap();
-        let before = tls.rustls().get_inner();
-        let request = CertificateRequest {
-            namespace: String::from("metallb-system"),
-            secret_name: String::from("metallb-webhook-cert"),
-            dns_names: names(),
-            field_manager: String::from("MetalLB"),
-            webhook_configurations: Vec::new(),
+    async fn write_bundles(
+        &self,
+        stored: &Stored,
+        registrations: &[Registration],
+        now: Timestamp,
+    ) -> anyhow::Result<()> {
+        let mut outcome = Ok(());
+        for registration in registrations {
+            let Some(patch) = registration.patch(&stored.authorities, now) else { continue };
+            let name = &registration.name;
+            match registrations::write(&self.client, name, &self.request.field_manager, patch).await {
+                Ok(Written::Yes) => tracing::info!(event = "certificates", object = name, "caBundle written"),
+                Ok(Written::Conflict) => {}
+                // The other registrations must not wait for this one.
+                Err(error) if outcome.is_ok() => outcome = Err(error),
+                Err(_) => {}
+            }
+        }
+        outcome
+    }
+
+    fn note_trust(&mut self, stored: &Stored, registrations: &[Registration], now: Timestamp) {
+        let all = stored.authorities.iter().map(|authority| &authority.der);
+        let trusted = all.filter(|der| registrations.iter().all(|registration| registration.trusts(der)));
+        let since = |der: &[u8]| self.trusted.get(der).copied().unwrap_or(now);
+        self.trusted = trusted.map(|der| (der.to_vec(), since(der))).collect();
+    }
+
+    fn trust(&self, registrations: &[Registration], now: Timestamp) -> Trust {
+        let Some(leaf) = self.held.as_ref().and_then(|held| held.leaf.as_ref()) else {
+            return Trust::Missing(String::from("no certificate is served yet"));
         };
-        let (server, mut served) = (Server::default(), None);
-        check(&server.client(), &request, &tls, &mut served).await.unwrap();
-        let after = tls.rustls().get_inner();
-        assert!(!Arc::ptr_eq(&before, &after));
-        check(&server.client(), &request, &tls, &mut served).await.unwrap();
-        assert!(Arc::ptr_eq(&after, &tls.rustls().get_inner()), "the same certificate is not loaded again");
+        match trusted(&self.request, registrations, |registration| registration.accepts(&leaf.chain, now)) {
+            Ok(()) => Trust::Given,
+            Err(text) => Trust::Missing(text),
+        }
     }
+}
 
-    #[test]
-    fn a_server_certificate_is_renewed_by_the_same_authority() {
-        let now = Timestamp::now();
-        let (authority, _) = renewed(now, None, Action::RenewAll, &names()).unwrap();
-        let (same, _) = renewed(now, Some(authority.clone()), Action::RenewLeaf, &names()).unwrap();
-        assert_eq!(same, authority);
-        let (other, _) = renewed(now, Some(authority.clone()), Action::RenewAll, &names()).unwrap();
-        assert_ne!(other, authority);
+fn trusted(
+    request: &CertificateRequest,
+    registrations: &[Registration],
+    accepts: impl Fn(&Registration) -> Result<(), String>,
+) -> Result<(), String> {
+    if let Some(first) = request.webhook_configurations.first()
+        && !registrations.iter().any(|registration| registration.name == *first)
+    {
+        return Err(format!(
+            "ValidatingWebhookConfiguration {first} does not exist; apply manifests/metallb-operator.yaml"
+        ));
     }
+    registrations.iter().try_for_each(accepts)
+}
+
+/// Whether calls would find a certificate good that somebody else renews. OLM makes registrations with names of its own,
+/// so ours may all be absent; those that exist must trust the certificate.
+///
+/// # Errors
+/// The registrations cannot be read.
+pub async fn trust_in_mounted(client: &Client, request: &CertificateRequest, cert_pem: &[u8]) -> anyhow::Result<Trust> {
+    let Some(chain) = x509::read_pem(cert_pem) else {
+        return Ok(Trust::Missing(String::from("tls.crt holds no certificate")));
+    };
+    let registrations = registrations::read(client, &request.webhook_configurations).await?;
+    let now = Timestamp::now();
+    let outcome = registrations.iter().try_for_each(|registration| registration.accepts_mounted(&chain, now));
+    Ok(outcome.map_or_else(Trust::Missing, |()| Trust::Given))
 }

@@ -1,17 +1,19 @@
 //! Whether a change may be stored. Pure.
 //!
 //! ```text
-//!  Snapshot ───────────────compile──▶ findings before ─┐
+//!  Snapshot ───────────────compile──▶ findings before ─┐   (made once for each state of the store)
 //!     └─ with the change ──compile──▶ findings after  ─┴─▶ new, about the changed object, Error or Policy ──▶ denied
 //!                                                          everything else about it                     ──▶ warning
 //! ```
 //! What was wrong before the change does not stand in its way: a broken configuration can be mended step by step.
 
 use std::collections::BTreeSet;
+use std::sync::OnceLock;
 
-use config::{Class, Finding, Kind, ObjectId, Resources, compile, metallb};
+use config::{Class, Finding, Kind, ObjectId, Resources, frrk8s, metallb};
 
-use crate::object::{Object, remove_from};
+use crate::object::{Object, is_named_in, remove_from};
+use crate::scope::{Scope, selects_nodes};
 
 /// What is done to the object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,13 +41,34 @@ pub struct Request {
     pub dry_run: bool,
 }
 
-/// What a change is judged against.
+/// What a change is judged against: what is stored, and what there is to say about it.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
-    /// The one namespace whose objects count.
-    pub namespace: String,
-    /// What is stored there.
-    pub resources: Resources,
+    resources: Resources,
+    findings: [OnceLock<Vec<Finding>>; Scope::ALL.len()],
+}
+
+impl Snapshot {
+    /// Of these resources; `nodes` are all nodes.
+    pub fn new(resources: Resources) -> Self {
+        Self { resources, findings: Default::default() }
+    }
+
+    /// What is stored.
+    pub fn resources(&self) -> &Resources {
+        &self.resources
+    }
+
+    /// What is stored, to be changed.
+    pub fn into_resources(self) -> Resources {
+        self.resources
+    }
+
+    /// What there is to say about the objects in scope. Computed when it is first asked for.
+    pub fn findings(&self, scope: Scope) -> &[Finding] {
+        let place = Scope::ALL.iter().zip(&self.findings).find(|(one, _)| **one == scope).map(|(_, place)| place);
+        place.map_or(&[], |place| place.get_or_init(|| scope.findings(&scope.of_resources(&self.resources))))
+    }
 }
 
 /// The answer.
@@ -85,6 +108,10 @@ impl Verdict {
 /// Judges what needs no look at other objects; `None` when it takes one.
 pub fn at_once(namespace: &str, external_namespace: Option<&str>, request: &Request) -> Option<Verdict> {
     let id = &request.id;
+    if id.kind == Kind::FRRConfiguration && id.namespace != namespace {
+        // A foreign frr-k8s lives there and looks after its own.
+        return Some(Verdict::allow());
+    }
     if id.namespace != namespace {
         return Some(match request.operation {
             Operation::Create => {
@@ -118,27 +145,54 @@ pub fn at_once(namespace: &str, external_namespace: Option<&str>, request: &Requ
     }
 }
 
-/// Judges a change against what is stored.
-pub fn against(snapshot: &Snapshot, request: &Request) -> Verdict {
+/// Judges a change against what is stored, and against what was admitted a moment ago and will be stored.
+pub fn against(snapshot: &Snapshot, coming: &[&Object], request: &Request) -> Verdict {
     if request.operation == Operation::Delete {
         return deletion(snapshot, request);
     }
     let Some(object) = &request.object else {
         return Verdict::deny(format!("{}: the request has no object", request.id));
     };
-    let mut before = snapshot.resources.clone();
-    match (&request.old, request.operation) {
-        (Some(old), Operation::Update) => old.clone().replace_in(&mut before),
-        _ => remove_from(&mut before, request.id.kind, Some(&request.id.name)),
+    let (scope, stored) = (Scope::of(request.id.kind), &snapshot.resources);
+    let mut after = scope.of_resources(stored);
+    let known_nodes = selects_nodes(&after);
+    let is_before = match (&request.old, request.operation) {
+        (Some(old), Operation::Update) => old.is_stored_in(&after),
+        _ => !is_named_in(&after, &request.id),
+    };
+    let before = if is_before && (known_nodes || !object.selects_nodes()) {
+        None
+    } else {
+        // What is stored is not what the apiserver compares with, or all of a sudden nodes matter.
+        let mut before = after.clone();
+        match (&request.old, request.operation) {
+            (Some(old), Operation::Update) => old.clone().replace_in(&mut before),
+            _ => remove_from(&mut before, request.id.kind, Some(&request.id.name)),
+        }
+        if object.selects_nodes() {
+            before.nodes.clone_from(&stored.nodes);
+        }
+        after.nodes.clone_from(&before.nodes);
+        Some(scope.findings(&before))
+    };
+    if coming.iter().any(|other| other.selects_nodes()) {
+        after.nodes.clone_from(&stored.nodes);
     }
-    let mut after = before.clone();
+    for other in coming {
+        (*other).clone().replace_in(&mut after);
+    }
     object.clone().replace_in(&mut after);
-    weigh(&compile(&before).findings, &compile(&after).findings, &request.id)
+    let before = before.as_deref().unwrap_or_else(|| snapshot.findings(scope));
+    let mut verdict = weigh(before, &scope.findings(&after), &request.id);
+    if let (Some(Object::FRRConfiguration(old)), Object::FRRConfiguration(new)) = (&request.old, object) {
+        verdict.warnings.extend(frrk8s::change(old, new).iter().map(ToString::to_string));
+    }
+    verdict
 }
 
 /// Judges a change; see [`at_once`] and [`against`].
-pub fn admit(snapshot: &Snapshot, external_namespace: Option<&str>, request: &Request) -> Verdict {
-    at_once(&snapshot.namespace, external_namespace, request).unwrap_or_else(|| against(snapshot, request))
+pub fn admit(namespace: &str, external_namespace: Option<&str>, snapshot: &Snapshot, request: &Request) -> Verdict {
+    at_once(namespace, external_namespace, request).unwrap_or_else(|| against(snapshot, &[], request))
 }
 
 /// A BFD profile that a peer uses must stay: the session would lose its failure detection.

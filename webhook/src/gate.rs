@@ -1,16 +1,19 @@
-//! One change at a time, judged against what is stored and what is about to be.
+//! Changes judged against what is stored and what is about to be.
 //!
 //! ```text
-//!  admitted ──▶ the apiserver stores it ──▶ the next list shows it
+//!  admitted ──▶ the apiserver stores it ──▶ the next snapshot shows it
 //!      └──────── a gap: a second change that does not go with the first must not slip through ────────┘
 //! ```
-//! Changes admitted within the last second are remembered. When they would alter the verdict about the next one, the gate
+//! Changes admitted within the last second are remembered. When they would alter the verdict about the next one, that one
 //! waits until the store shows them, or until they are so old that they will not come any more (another webhook refused
-//! them, or they are deleted again).
+//! them, or they are deleted again). Only that one waits; the others go on.
+//!
+//! The memory is this process's own: two replicas may each admit one of two changes that clash and come within the same
+//! moment. Then both are stored, every program keeps the older one in force, and the younger is reported.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 
 use crate::admit::{Request, Snapshot, Verdict, against, at_once};
@@ -20,9 +23,9 @@ use crate::snapshot::Store;
 /// The apiserver stores an admitted object within milliseconds; a second is generous.
 const ARRIVAL: Duration = Duration::from_secs(1);
 /// Between two looks whether it has arrived.
-const LOOK: Duration = Duration::from_millis(50);
+const LOOK: Duration = Duration::from_millis(20);
 
-/// Judges changes one after the other.
+/// Judges changes.
 pub struct Gate<S> {
     store: S,
     namespace: String,
@@ -44,31 +47,34 @@ impl<S: Store> Gate<S> {
         if let Some(verdict) = at_once(&self.namespace, self.external_namespace.as_deref(), request) {
             return Ok(verdict);
         }
-        let mut recent = self.recent.lock().await;
-        let verdict = loop {
+        loop {
             let stored = self.store.read(request).await?;
-            recent.retain(|(admitted, object)| admitted.elapsed() < ARRIVAL && !object.is_stored_in(&stored.resources));
-            let verdict = against(&stored, request);
-            if recent.is_empty() {
-                break verdict;
-            }
-            let expected = against(&with(stored, &recent), request);
-            if expected.is_allowed() == verdict.is_allowed() {
-                break expected;
+            if let Some(verdict) = self.with_recent(&stored, request) {
+                return Ok(verdict);
             }
             sleep(LOOK).await;
-        };
+        }
+    }
+
+    /// `None` when it takes another look. Judging and remembering are one step: of two changes that clash the second to get
+    /// here sees the first.
+    fn with_recent(&self, stored: &Arc<Snapshot>, request: &Request) -> Option<Verdict> {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.retain(|(admitted, object)| admitted.elapsed() < ARRIVAL && !object.is_stored_in(stored.resources()));
+        let mut verdict = against(stored, &[], request);
+        let coming: Vec<&Object> =
+            recent.iter().map(|(_, object)| object).filter(|object| object.id() != request.id).collect();
+        if !coming.is_empty() {
+            let expected = against(stored, &coming, request);
+            if expected.is_allowed() != verdict.is_allowed() {
+                return None;
+            }
+            verdict = expected;
+        }
         if let Some(object) = request.object.as_ref().filter(|_| verdict.is_allowed() && !request.dry_run) {
             recent.retain(|(_, known)| known.id() != object.id());
             recent.push((Instant::now(), object.clone()));
         }
-        Ok(verdict)
+        Some(verdict)
     }
-}
-
-fn with(mut snapshot: Snapshot, recent: &[(Instant, Object)]) -> Snapshot {
-    for (_, object) in recent {
-        object.clone().replace_in(&mut snapshot.resources);
-    }
-    snapshot
 }

@@ -3,8 +3,8 @@
 //! ```text
 //!  apiserver ──AdmissionReview──▶ server ──Request──▶ gate ──▶ admit (pure) ──▶ Verdict { denied, warnings }
 //!                                                      │          ▲ compile before and after the change
-//!                                                      └─reads────┘ Snapshot of what is stored, and what was admitted
-//!                                                                   a moment ago but is not stored yet
+//!                                                      └─reads────┘ Snapshot of what is stored (mirror, kept by watches),
+//!                                                                   and what was admitted a moment ago but is not stored yet
 //!  Secret metallb-webhook-cert ──▶ TLS, caBundle of both ValidatingWebhookConfigurations ──▶ ready
 //! ```
 //! `admit` and `object` are pure. Rules and texts are those of `config`, the same that controller and speaker use.
@@ -17,8 +17,11 @@ use std::process::ExitCode;
 pub mod admit;
 mod args;
 pub mod gate;
+pub mod metrics;
+pub mod mirror;
 pub mod object;
-mod review;
+pub mod review;
+pub mod scope;
 pub mod server;
 pub mod snapshot;
 mod wiring;

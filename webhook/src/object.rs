@@ -205,3 +205,21 @@ pub fn remove_from(resources: &mut Resources, kind: Kind, name: Option<&str>) {
         Kind::MetalLB => {}
     }
 }
+
+/// Whether the resources hold an object of this kind and name.
+pub fn is_named_in(resources: &Resources, id: &ObjectId) -> bool {
+    fn any<T: ResourceExt>(objects: &[T], id: &ObjectId) -> bool {
+        objects.iter().any(|object| object.meta().name.as_deref() == Some(&id.name))
+    }
+    match id.kind {
+        Kind::IPAddressPool => any(&resources.pools, id),
+        Kind::AddressPool => any(&resources.address_pools, id),
+        Kind::L2Advertisement => any(&resources.l2_advertisements, id),
+        Kind::BGPAdvertisement => any(&resources.bgp_advertisements, id),
+        Kind::BGPPeer => any(&resources.peers, id),
+        Kind::BFDProfile => any(&resources.bfd_profiles, id),
+        Kind::Community => any(&resources.communities, id),
+        Kind::FRRConfiguration => any(&resources.frr_configurations, id),
+        Kind::MetalLB => false,
+    }
+}

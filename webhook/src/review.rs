@@ -5,14 +5,29 @@ use kube::api::DynamicObject;
 use kube::core::Status;
 use kube::core::admission::{self, AdmissionRequest, AdmissionResponse, AdmissionReview};
 
-use crate::admit::{Operation, Request, Verdict};
-use crate::object::Object;
+use crate::admit::{Operation, Request, Snapshot, Verdict, admit};
+use crate::object::{Object, api_resource};
 
 /// A review that was understood.
 pub(crate) struct Question {
     /// What to judge; an `Err` is an object that cannot be read, which is a denial and no protocol error.
     pub(crate) request: Result<Request, String>,
+    /// What is done to the object.
+    pub(crate) operation: Operation,
     envelope: AdmissionRequest<DynamicObject>,
+}
+
+/// The answer to the body of a call, without a server: what a fuzzer drives.
+///
+/// # Errors
+/// As the server: one line that says what is wrong with the body.
+pub fn answer(kind: Kind, body: &[u8], namespace: &str, snapshot: &Snapshot) -> Result<Vec<u8>, String> {
+    let question = read(kind, body)?;
+    let verdict = match &question.request {
+        Ok(request) => admit(namespace, None, snapshot, request),
+        Err(text) => Verdict::deny(text),
+    };
+    serde_json::to_vec(&question.answer(&verdict)).map_err(|error| error.to_string())
 }
 
 /// Reads the body of a call about objects of one kind.
@@ -30,9 +45,10 @@ pub(crate) fn read(kind: Kind, body: &[u8]) -> Result<Question, String> {
     }
     let envelope: AdmissionRequest<DynamicObject> =
         review.try_into().map_err(|_| "the AdmissionReview has no request; send one".to_owned())?;
-    if envelope.kind.kind != kind.as_str() || envelope.kind.group != api::names::GROUP {
+    let wanted = api_resource(kind).group;
+    if envelope.kind.kind != kind.as_str() || envelope.kind.group != wanted {
         let (group, got) = (&envelope.kind.group, &envelope.kind.kind);
-        return Err(format!("the request is about {got} of {group}; this path judges {kind} of {}", api::names::GROUP));
+        return Err(format!("the request is about {got} of {group}; this path judges {kind} of {wanted}"));
     }
     let operation = match envelope.operation {
         admission::Operation::Create => Operation::Create,
@@ -41,7 +57,7 @@ pub(crate) fn read(kind: Kind, body: &[u8]) -> Result<Question, String> {
         admission::Operation::Connect => return Err("CONNECT is not judged here; remove it from the rules".to_owned()),
     };
     let request = request(kind, operation, &envelope);
-    Ok(Question { request, envelope })
+    Ok(Question { request, operation, envelope })
 }
 
 fn request(kind: Kind, operation: Operation, envelope: &AdmissionRequest<DynamicObject>) -> Result<Request, String> {

@@ -1,7 +1,12 @@
-//! What is stored now, read from the apiserver for every request: a watch lags behind, and two pools that overlap may come
-//! a millisecond apart.
+//! What is stored now.
+//!
+//! ```text
+//!  request ─▶ Mirror (watches)  ── all lists in, and as new as the request itself ──▶ its snapshot, findings ready
+//!                  └─ behind ──▶ waits a moment ──▶ ApiStore: consistent lists for this one request
+//! ```
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
@@ -13,10 +18,15 @@ use kube::{Client, ResourceExt};
 use runtime::client::{explain, http_code};
 
 use crate::admit::{Request, Snapshot};
+use crate::metrics::Metrics;
+use crate::mirror::Mirror;
 use crate::object::{Object, api_resource};
+use crate::scope::Scope;
 
 /// How long one look may take; below the 10 s that the apiserver waits for us.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a watch that is behind is waited for; it mostly catches up within milliseconds.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 /// Where snapshots come from.
 pub trait Store: Send + Sync + 'static {
@@ -24,10 +34,10 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     /// The store does not answer in time or refuses.
-    fn read(&self, request: &Request) -> impl Future<Output = anyhow::Result<Snapshot>> + Send;
+    fn read(&self, request: &Request) -> impl Future<Output = anyhow::Result<Arc<Snapshot>>> + Send;
 }
 
-/// The apiserver.
+/// The apiserver, listed for each request.
 #[derive(Clone)]
 pub struct ApiStore {
     client: Client,
@@ -72,7 +82,8 @@ impl ApiStore {
     }
 
     async fn read_all(&self, request: &Request) -> anyhow::Result<Snapshot> {
-        let lists = try_join_all(kinds(request.id.kind).iter().map(|kind| self.list(*kind))).await?;
+        let kinds = Scope::of(request.id.kind).kinds();
+        let lists = try_join_all(kinds.iter().map(|kind| self.list(*kind))).await?;
         let mut resources = Resources::default();
         let mut by_label = request.object.as_ref().is_some_and(Object::selects_nodes);
         for object in lists.into_iter().flatten() {
@@ -81,32 +92,38 @@ impl ApiStore {
         }
         // Where nothing selects nodes by label, one node stands for them all.
         resources.nodes = if by_label { self.nodes().await? } else { vec![NodeLabels::default()] };
-        Ok(Snapshot { namespace: self.namespace.clone(), resources })
+        Ok(Snapshot::new(resources))
     }
 }
 
 impl Store for ApiStore {
-    async fn read(&self, request: &Request) -> anyhow::Result<Snapshot> {
-        let read = tokio::time::timeout(TIMEOUT, self.read_all(request));
-        read.await.context("the Kubernetes API did not answer within 5s; try again")?
+    async fn read(&self, request: &Request) -> anyhow::Result<Arc<Snapshot>> {
+        let read = tokio::time::timeout(TIMEOUT, self.read_all(request)).await;
+        Ok(Arc::new(read.context("the Kubernetes API did not answer within 5s; try again")??))
     }
 }
 
-/// The kinds whose objects can matter to a change of this kind.
-fn kinds(kind: Kind) -> &'static [Kind] {
-    match kind {
-        Kind::Community => &[Kind::Community],
-        Kind::L2Advertisement => &[Kind::IPAddressPool, Kind::AddressPool, Kind::L2Advertisement],
-        Kind::MetalLB => &[],
-        Kind::FRRConfiguration => &[Kind::FRRConfiguration],
-        Kind::IPAddressPool | Kind::AddressPool | Kind::BGPAdvertisement | Kind::BGPPeer | Kind::BFDProfile => &[
-            Kind::IPAddressPool,
-            Kind::AddressPool,
-            Kind::BGPAdvertisement,
-            Kind::BGPPeer,
-            Kind::BFDProfile,
-            Kind::Community,
-            Kind::MetalLB,
-        ],
+/// Watches, with the apiserver behind them for what they cannot tell.
+#[derive(Clone)]
+pub struct WatchedStore {
+    mirror: Mirror,
+    lists: ApiStore,
+    metrics: Metrics,
+}
+
+impl WatchedStore {
+    /// Answers from `mirror`, or else from `lists`.
+    pub fn new(mirror: Mirror, lists: ApiStore, metrics: Metrics) -> Self {
+        Self { mirror, lists, metrics }
+    }
+}
+
+impl Store for WatchedStore {
+    async fn read(&self, request: &Request) -> anyhow::Result<Arc<Snapshot>> {
+        if let Ok(Some(snapshot)) = tokio::time::timeout(PATIENCE, self.mirror.snapshot_for(request)).await {
+            return Ok(snapshot);
+        }
+        self.metrics.listed();
+        self.lists.read(request).await
     }
 }

@@ -1,36 +1,45 @@
-//! Connects certificates, server, probes, metrics and shutdown.
+//! Connects certificates, watches, server, probes, metrics and shutdown.
 //!
 //! ```text
-//!  own rotation:  Secret ──▶ certificate ──▶ listen ──▶ caBundles written and read back ──▶ ready ──▶ keep all that so
-//!  mounted:       --cert-dir ──────────────▶ listen ───────────────────────────────────────▶ ready
+//!  own rotation:  maintain: Secret ─▶ certificate ─▶ caBundles written and read back ─┐
+//!  mounted:       --cert-dir ─▶ certificate ─▶ caBundles read, as far as they are ours ┴─▶ trusted ──▶ ready, for good
+//!  watches ─▶ mirror ─▶ gate ─▶ server
 //! ```
+//! Ready means: what the registrations say was read back, and a call by the name they use would find our certificate good.
+//! A real call would prove no more and needs what it is to prove: endpoints exist only once we are ready.
+//!
+//! Ready is for good. When trust is lost later, it is lost for all replicas at once; to leave the endpoints would only turn
+//! one error of callers into another, and would keep calls away for some seconds after the caBundles are put right.
 
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use api::names;
 use axum_server::Handle;
-use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
-use kube::{Api, Client};
-use runtime::certs::{CertificateRequest, Certificates, ensure, inject_ca_bundle, maintain};
-use runtime::client::{Retry, connect, explain, user_agent, wait_for_api};
+use kube::Client;
+use runtime::certs::{CertificateRequest, Trust, maintain, trust_in_mounted};
+use runtime::client::{Retry, connect, user_agent, wait_for_api};
 use runtime::health::Health;
 use runtime::listen::{all_interfaces, listen};
 use runtime::metrics::{Registry, serve_https};
 use runtime::shutdown::Shutdown;
 use runtime::tasks::Tasks;
-use runtime::tls::{ReloadingConfig, TlsSource};
+use runtime::tls::TlsSource;
+use runtime::watch::WatchMetrics;
+use tokio::sync::watch;
 
 use crate::args::Args;
 use crate::gate::Gate;
+use crate::metrics::Metrics;
+use crate::mirror::Mirror;
 use crate::server::router;
-use crate::snapshot::ApiStore;
+use crate::snapshot::{ApiStore, WatchedStore};
 
 /// Time to finish after SIGTERM; below the grace period of the Deployment.
 const GRACE: Duration = Duration::from_secs(8);
 /// Time for the requests under way after SIGTERM.
 const REQUEST_GRACE: Duration = Duration::from_secs(5);
-/// Between two attempts of a step at start.
+/// Between two looks whether a mounted certificate is trusted.
 const RETRY: Duration = Duration::from_secs(2);
 
 /// Runs the webhook until a signal.
@@ -48,58 +57,67 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     tasks.spawn("the health probe server", async move { served.serve(probes, until).await });
 
     let client = connect(&user_agent("webhook"), Retry::Never).await?;
+    let mut registry = Registry::new();
+    let (metrics, watches) = (Metrics::register(&mut registry), WatchMetrics::register(&mut registry));
     let metrics_tls = TlsSource::from_flags(args.tls.clone(), &args.metrics_cert_dir);
-    let metrics =
-        serve_https(all_interfaces(args.port), Registry::new(), metrics_tls, Some(client.clone()), shutdown.clone());
-    tasks.spawn("the metrics server", metrics);
-    let admission = admission(args, namespace, client, health, shutdown.clone());
+    let server = serve_https(all_interfaces(args.port), registry, metrics_tls, Some(client.clone()), shutdown.clone());
+    tasks.spawn("the metrics server", server);
+    health.set_unready("waiting for the Kubernetes API");
+    let mirror = Mirror::default();
+    let (taking, following, until) = (client.clone(), mirror.clone(), shutdown.clone());
+    let home = namespace.clone();
+    tasks.spawn("the watches", async move {
+        if !wait_for_api(&taking, &until).await {
+            return Ok(());
+        }
+        following.follow(taking, home, watches, until).await
+    });
+    let lists = ApiStore::new(client.clone(), namespace.clone());
+    let store = WatchedStore::new(mirror, lists, metrics.clone());
+    let gate = Gate::new(store, namespace.clone(), args.external_namespace());
+    let certificates = certificate_request(&args, &namespace);
+    let (said, trust) = watch::channel(Trust::Missing(String::from("waiting for the Kubernetes API")));
+    let admission =
+        admission(args, gate, metrics, Certificates { client, request: certificates, said }, shutdown.clone());
     tasks.spawn("the admission server", admission);
+    let until = shutdown.clone();
+    tasks.spawn("the readiness", async move { readiness(trust, health, until).await });
     tasks.run(GRACE).await
+}
+
+/// What is needed to get a certificate and to know whether it is trusted.
+struct Certificates {
+    client: Client,
+    request: CertificateRequest,
+    said: watch::Sender<Trust>,
 }
 
 async fn admission(
     args: Args,
-    namespace: String,
-    client: Client,
-    health: Health,
+    gate: Gate<WatchedStore>,
+    metrics: Metrics,
+    certificates: Certificates,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    health.set_unready("waiting for the Kubernetes API");
+    let Certificates { client, request, said } = certificates;
     if !wait_for_api(&client, &shutdown).await {
         return Ok(());
     }
-    let request = certificate_request(&args, &namespace);
-    let (tls, certificates) = if args.disable_cert_rotation {
-        let source = TlsSource::Directory(args.tls.clone(), args.cert_dir.clone().into());
-        (source.open(args.webhook_http2, &shutdown).await?, None)
+    let source = if args.disable_cert_rotation {
+        TlsSource::Directory(args.tls.clone(), args.cert_dir.clone().into())
     } else {
-        health.set_unready(format!("waiting for the certificate in Secret {namespace}/{}", args.webhook_secret));
-        let get =
-            || ensure(&client, &request.namespace, &request.secret_name, &request.dns_names, &request.field_manager);
-        let Some(made) = retried(&health, &shutdown, get).await else { return Ok(()) };
-        let (cert, key) = (made.cert_pem.as_bytes(), made.key_pem.as_bytes());
-        (ReloadingConfig::new(args.tls.clone(), args.webhook_http2, cert, key)?, Some(made))
+        // Nobody trusts it and nobody calls: it only makes the port ready before the Secret is read.
+        TlsSource::SelfSigned(args.tls.clone())
     };
-
+    let tls = source.open(args.webhook_http2, &shutdown).await?;
     let listener = listen(all_interfaces(args.webhook_port), "admission", "--webhook-port")?;
-    let gate = Gate::new(ApiStore::new(client.clone(), namespace.clone()), namespace, args.external_namespace());
     let handle = Handle::new();
     let server = axum_server::from_tcp_rustls(listener, tls.rustls()).context("cannot serve admission")?;
-    let serving = server.handle(handle.clone()).serve(router(gate).into_make_service());
+    let serving = server.handle(handle.clone()).serve(router(gate, metrics).into_make_service());
     let trust = async {
-        if let Some(made) = &certificates
-            && retried(&health, &shutdown, || inject(&client, &request, made)).await.is_none()
-        {
-            return Ok(());
-        }
-        health.set_ready(true);
-        tracing::info!(event = "ready", port = args.webhook_port, "judging changes");
-        match certificates {
-            Some(_) => maintain(client.clone(), request.clone(), tls, shutdown.clone()).await,
-            None => {
-                shutdown.wait().await;
-                Ok(())
-            }
+        match args.disable_cert_rotation {
+            false => maintain(client, request, tls, said, shutdown.clone()).await,
+            true => mounted(&client, &request, &args.cert_dir, &said, &shutdown).await,
         }
     };
     tokio::pin!(serving);
@@ -109,6 +127,66 @@ async fn admission(
     }
     handle.graceful_shutdown(Some(REQUEST_GRACE));
     serving.await.context("the admission server failed")
+}
+
+/// Waits until a certificate that somebody else renews is trusted; then it stays theirs to care for.
+async fn mounted(
+    client: &Client,
+    request: &CertificateRequest,
+    directory: &str,
+    said: &watch::Sender<Trust>,
+    shutdown: &Shutdown,
+) -> anyhow::Result<()> {
+    loop {
+        let look = async {
+            let file = std::path::Path::new(directory).join("tls.crt");
+            let cert = tokio::fs::read(&file).await.with_context(|| format!("cannot read {}", file.display()))?;
+            trust_in_mounted(client, request, &cert).await
+        };
+        let Some(seen) = shutdown.or(look).await else { return Ok(()) };
+        let trust = seen.unwrap_or_else(|error| Trust::Missing(format!("{error:#}")));
+        let given = trust == Trust::Given;
+        said.send_replace(trust);
+        if given {
+            shutdown.wait().await;
+            return Ok(());
+        }
+        if shutdown.or(tokio::time::sleep(RETRY)).await.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+/// Makes the program ready when trust is given for the first time.
+async fn readiness(mut trust: watch::Receiver<Trust>, health: Health, shutdown: Shutdown) -> anyhow::Result<()> {
+    let mut last = String::new();
+    loop {
+        let said = trust.borrow_and_update().clone();
+        match said {
+            Trust::Given => break,
+            Trust::Missing(text) => {
+                if text != last {
+                    tracing::info!(event = "certificates", "not ready: {text}");
+                }
+                health.set_unready(&text);
+                last = text;
+            }
+        }
+        if !matches!(shutdown.or(trust.changed()).await, Some(Ok(()))) {
+            shutdown.wait().await;
+            return Ok(());
+        }
+    }
+    health.set_ready(true);
+    tracing::info!(event = "ready", "judging changes");
+    while let Some(Ok(())) = shutdown.or(trust.changed()).await {
+        match trust.borrow_and_update().clone() {
+            Trust::Given => tracing::info!(event = "certificates", "calls of the apiserver find the certificate good"),
+            Trust::Missing(text) => tracing::error!(event = "certificates", "calls of the apiserver fail: {text}"),
+        }
+    }
+    shutdown.wait().await;
+    Ok(())
 }
 
 fn certificate_request(args: &Args, namespace: &str) -> CertificateRequest {
@@ -125,43 +203,5 @@ fn certificate_request(args: &Args, namespace: &str) -> CertificateRequest {
             names::WEBHOOK_CONFIGURATION.to_owned(),
             names::OPERATOR_WEBHOOK_CONFIGURATION.to_owned(),
         ],
-    }
-}
-
-/// Makes the registrations trust our certificate. An installation without the operator has only the first one.
-async fn inject(client: &Client, request: &CertificateRequest, made: &Certificates) -> anyhow::Result<()> {
-    let api: Api<ValidatingWebhookConfiguration> = Api::all(client.clone());
-    for name in &request.webhook_configurations {
-        let found = api.get_opt(name).await;
-        let found =
-            found.map_err(|error| anyhow!("cannot read ValidatingWebhookConfiguration {name}: {}", explain(&error)))?;
-        if found.is_some() || name == names::WEBHOOK_CONFIGURATION {
-            inject_ca_bundle(client, name, &made.ca_pem).await?;
-        }
-    }
-    Ok(())
-}
-
-/// Tries until it succeeds; `None` when the shutdown comes first. The reason of a failure is logged once and shown by the
-/// readiness probe.
-async fn retried<T, F: Future<Output = anyhow::Result<T>>>(
-    health: &Health,
-    shutdown: &Shutdown,
-    attempt: impl Fn() -> F,
-) -> Option<T> {
-    let mut last = String::new();
-    loop {
-        match shutdown.or(attempt()).await? {
-            Ok(value) => return Some(value),
-            Err(error) => {
-                let text = format!("{error:#}; trying again");
-                if text != last {
-                    tracing::error!(event = "certificates", "{text}");
-                    last.clone_from(&text);
-                }
-                health.set_unready(text);
-            }
-        }
-        shutdown.or(tokio::time::sleep(RETRY)).await?;
     }
 }

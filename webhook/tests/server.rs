@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 use webhook::admit::{Operation, Request, Snapshot};
 use webhook::gate::Gate;
+use webhook::metrics::Metrics;
 use webhook::server::router;
 use webhook::snapshot::Store;
 
@@ -25,7 +26,7 @@ struct Shelf {
 }
 
 impl Store for Shelf {
-    async fn read(&self, _request: &Request) -> anyhow::Result<Snapshot> {
+    async fn read(&self, _request: &Request) -> anyhow::Result<Arc<Snapshot>> {
         anyhow::ensure!(!self.broken, "failed to get existing IPAddressPool objects: it is Sunday");
         let read = self.reads.fetch_add(1, Ordering::SeqCst) + 1;
         let mut stored = self.stored.lock().expect("the shelf");
@@ -34,7 +35,7 @@ impl Store for Shelf {
         {
             stored.push(document.clone());
         }
-        Ok(snapshot(&stored))
+        Ok(Arc::new(snapshot(&stored)))
     }
 }
 
@@ -44,7 +45,7 @@ fn gate(shelf: &Shelf) -> Gate<Shelf> {
 
 async fn call(shelf: &Shelf, method: &str, path: &str, body: String) -> (u16, String) {
     let http = HttpRequest::builder().method(method).uri(path).body(Body::from(body)).expect("a request");
-    let response = router(gate(shelf)).oneshot(http).await.expect("an answer");
+    let response = router(gate(shelf), Metrics::default()).oneshot(http).await.expect("an answer");
     let status = response.status().as_u16();
     let bytes = to_bytes(response.into_body(), usize::MAX).await.expect("a body");
     (status, String::from_utf8(bytes.to_vec()).expect("text"))
@@ -216,6 +217,6 @@ fn metadata_that_the_store_adds_does_not_make_an_object_another_one() {
     let mut stored = pool("a", &["10.0.0.0/24"]);
     let new = object(&stored);
     stored["metadata"]["resourceVersion"] = json!("7");
-    assert!(new.is_stored_in(&snapshot(&[stored]).resources));
-    assert!(!new.is_stored_in(&snapshot(&[pool("a", &["10.0.0.0/25"])]).resources));
+    assert!(new.is_stored_in(&snapshot(&[stored]).resources()));
+    assert!(!new.is_stored_in(&snapshot(&[pool("a", &["10.0.0.0/25"])]).resources()));
 }

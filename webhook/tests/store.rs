@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use common::{NAMESPACE, peer, pool, request};
 use http::{Request, Response};
 use kube::Client;
@@ -30,7 +32,7 @@ fn refusal(code: u16, reason: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Status", "status": "Failure", "message": "no", "reason": reason, "code": code})
 }
 
-async fn read(client: Client, new: &Value) -> Result<Snapshot, String> {
+async fn read(client: Client, new: &Value) -> Result<Arc<Snapshot>, String> {
     let store = ApiStore::new(client, NAMESPACE.to_owned());
     store.read(&request(Operation::Create, Some(new), None)).await.map_err(|error| format!("{error:#}"))
 }
@@ -44,9 +46,8 @@ async fn kinds_that_are_not_installed_and_objects_that_cannot_be_read_are_left_o
         ("ipaddresspools", 200, list(&[broken, pool("good", &["10.0.0.0/24"])])),
     ]);
     let snapshot = read(client, &pool("new", &["10.1.0.0/24"])).await.expect("a snapshot");
-    let names: Vec<_> = snapshot.resources.pools.iter().filter_map(|pool| pool.metadata.name.as_deref()).collect();
+    let names: Vec<_> = snapshot.resources().pools.iter().filter_map(|pool| pool.metadata.name.as_deref()).collect();
     assert_eq!(names, ["good"]);
-    assert_eq!(snapshot.namespace, NAMESPACE);
 }
 
 #[tokio::test]
@@ -63,7 +64,7 @@ async fn nodes_are_read_only_when_something_selects_them() {
         json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList", "metadata": {}, "items": [node]});
     let names = async |new: &Value| {
         let snapshot = read(apiserver(vec![("nodes", 200, nodes.clone())]), new).await.expect("a snapshot");
-        snapshot.resources.nodes.into_iter().map(|node| node.name).collect::<Vec<_>>()
+        snapshot.resources().nodes.iter().map(|node| node.name.clone()).collect::<Vec<_>>()
     };
     assert_eq!(names(&peer("p", json!({}))).await, [""], "one node stands for all");
     assert_eq!(names(&peer("p", json!({"nodeSelectors": [{"matchLabels": {"a": "b"}}]}))).await, ["n1"]);
@@ -74,5 +75,5 @@ async fn the_backend_comes_from_the_stored_metallb_resource() {
     let metallb = common::document("MetalLB", "metallb", json!({"bgpBackend": "frr-k8s"}));
     let snapshot =
         read(apiserver(vec![("metallbs", 200, list(&[metallb]))]), &peer("p", json!({}))).await.expect("a snapshot");
-    assert_eq!(snapshot.resources.backend, config::Backend::FrrK8s);
+    assert_eq!(snapshot.resources().backend, config::Backend::FrrK8s);
 }

@@ -23,6 +23,9 @@ pub enum CertificateError {
     /// A stored authority's key cannot be used.
     #[error("cannot use the stored key of the certificate authority: {0}")]
     Key(String),
+    /// What was just made cannot be read back.
+    #[error("a certificate that was just made cannot be read; report this as a bug")]
+    Unreadable,
 }
 
 /// A certificate with its key, PEM.
@@ -62,7 +65,7 @@ impl CertificateAuthority {
     pub fn generate(now: Timestamp) -> Result<Self, CertificateError> {
         let key = KeyPair::generate().map_err(make)?;
         let mut params = authority_params();
-        let not_after = set_validity(&mut params, now, AUTHORITY_DAYS);
+        let not_after = set_validity(&mut params, now, AUTHORITY_DAYS, Timestamp::MAX);
         let certificate = params.self_signed(&key).map_err(make)?;
         Ok(Self { pair: pair(&certificate, &key, not_after), key })
     }
@@ -81,14 +84,14 @@ impl CertificateAuthority {
         &self.pair
     }
 
-    /// A server certificate for these names, valid from an hour before `now` for a year.
+    /// A server certificate for these names, valid from an hour before `now` for a year, but no longer than the authority.
     ///
     /// # Errors
     /// A name cannot stand in a certificate.
     pub fn issue(&self, now: Timestamp, dns_names: &[String]) -> Result<Pair, CertificateError> {
         let key = KeyPair::generate().map_err(make)?;
         let mut params = leaf_params(dns_names)?;
-        let not_after = set_validity(&mut params, now, LEAF_DAYS);
+        let not_after = set_validity(&mut params, now, LEAF_DAYS, self.pair.not_after);
         // The issuer is described by the same fields every authority of ours has, and by its key.
         let issuer = Issuer::new(authority_params(), &self.key);
         let certificate = params.signed_by(&key, &issuer).map_err(make)?;
@@ -103,7 +106,7 @@ impl CertificateAuthority {
 pub fn self_signed(now: Timestamp, dns_names: &[String]) -> Result<Pair, CertificateError> {
     let key = KeyPair::generate().map_err(make)?;
     let mut params = leaf_params(dns_names)?;
-    let not_after = set_validity(&mut params, now, AUTHORITY_DAYS);
+    let not_after = set_validity(&mut params, now, AUTHORITY_DAYS, Timestamp::MAX);
     let certificate = params.self_signed(&key).map_err(make)?;
     Ok(pair(&certificate, &key, not_after))
 }
@@ -131,13 +134,13 @@ fn leaf_params(dns_names: &[String]) -> Result<CertificateParams, CertificateErr
     Ok(params)
 }
 
-/// Sets the validity and returns its end. It begins an hour early because clocks differ.
-fn set_validity(params: &mut CertificateParams, now: Timestamp, days: i64) -> Timestamp {
+/// Sets the validity and returns its end, `latest` at most. It begins an hour early because clocks differ.
+fn set_validity(params: &mut CertificateParams, now: Timestamp, days: i64, latest: Timestamp) -> Timestamp {
     let at = |seconds: i64| {
         let epoch = date_time_ymd(1970, 1, 1);
         epoch + Duration::from_secs(u64::try_from(seconds).unwrap_or_default())
     };
-    let end = now.checked_add((days * 24).hours()).unwrap_or(Timestamp::MAX);
+    let end = now.checked_add((days * 24).hours()).unwrap_or(Timestamp::MAX).min(latest);
     params.not_before = at(now.as_second() - 3600);
     params.not_after = at(end.as_second());
     Timestamp::from_second(end.as_second()).unwrap_or(end)

@@ -1,28 +1,31 @@
-//! What the certificate Secret holds, and what to do about it. Pure.
+//! What the certificate Secret holds. Pure.
 //!
 //! ```text
-//!  Secret ──read()──▶ Stored ──decide(now, names)──▶ Keep | RenewLeaf | RenewAll ──fill()──▶ Secret to write
+//!  ca.crt   the authority in use, then those before it that are still trusted      ca.key   key of the first one
+//!  tls.crt  the server's certificate                                               tls.key  its key
 //! ```
-//! The ends of validity stand in annotations, beside a fingerprint of the certificates they belong to: when somebody
-//! exchanges the certificates by hand, the annotations no longer count and everything is made anew.
+//! The keys are MetalLB's. Whatever is missing or unusable is left out when read: what somebody else put there (MetalLB's own
+//! rotation, a backup, an editor) counts as far as it works.
 
-use std::collections::BTreeMap;
+use std::fmt;
 
-use jiff::{Timestamp, ToSpan};
+use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
+use rcgen::{KeyPair, PublicKeyData};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
-use super::authority::{CertificateAuthority, Pair};
+use super::authority::Pair;
+use super::x509::{accepts, fields, read_pem};
 use crate::tls::{TlsOptions, server_config};
-
-/// Certificates are renewed when less than this is left (MetalLB behaviour: 90 days).
-const RENEW_HOURS: i64 = 90 * 24;
 
 const CA_CERT: &str = "ca.crt";
 const CA_KEY: &str = "ca.key";
 const LEAF_CERT: &str = "tls.crt";
 const LEAF_KEY: &str = "tls.key";
 
+/// Version 0.1.0 replaces everything unless it finds these; both run side by side during an update.
 const CA_NOT_AFTER: &str = "metallb.io/ca-not-after";
 const LEAF_NOT_AFTER: &str = "metallb.io/certificate-not-after";
 const LEAF_NAMES: &str = "metallb.io/certificate-dns-names";
@@ -31,196 +34,265 @@ const FINGERPRINT: &str = "metallb.io/certificate-fingerprint";
 /// The usable part of a certificate Secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stored {
-    /// The authority, when its key can sign.
-    pub authority: Option<Pair>,
+    /// The authorities of the bundle.
+    pub(crate) authorities: Vec<Authority>,
+    /// The one of them whose key is stored and can sign.
+    pub(crate) signer: Option<Signer>,
     /// The server's certificate, when it fits its key.
-    pub leaf: Option<Leaf>,
+    pub(crate) leaf: Option<Leaf>,
+    /// Whether the bundle holds nothing but these authorities, each once.
+    pub(crate) is_tidy: bool,
 }
 
-/// A server's certificate and the names it is for.
+/// An authority that clients are told to trust.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Leaf {
-    /// Certificate and key.
-    pub pair: Pair,
-    /// The names it was issued for, in their order.
-    pub dns_names: Vec<String>,
+pub(crate) struct Authority {
+    pub(crate) der: CertificateDer<'static>,
+    pub(crate) not_before: Timestamp,
+    pub(crate) not_after: Timestamp,
 }
 
-/// What to do with the stored certificates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Use them.
-    Keep,
-    /// Let the stored authority issue a new server certificate; clients need not learn anything.
-    RenewLeaf,
-    /// Make a new authority and a new server certificate.
-    RenewAll,
+/// The authority in use.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Signer {
+    pub(crate) authority: Authority,
+    pub(crate) key_pem: String,
 }
 
-/// Decides what to do at `now` for a server that is reached by `dns_names`.
-pub fn decide(now: Timestamp, stored: &Stored, dns_names: &[String]) -> Action {
-    let fresh = |pair: &Pair| now.checked_add(RENEW_HOURS.hours()).is_ok_and(|limit| pair.not_after >= limit);
-    if !stored.authority.as_ref().is_some_and(fresh) {
-        return Action::RenewAll;
+impl fmt::Debug for Signer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Signer").field("not_after", &self.authority.not_after).finish_non_exhaustive()
     }
-    match &stored.leaf {
-        Some(leaf) if leaf.dns_names == dns_names && fresh(&leaf.pair) => Action::Keep,
-        Some(_) | None => Action::RenewLeaf,
+}
+
+/// A server's certificate.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Leaf {
+    pub(crate) cert_pem: String,
+    pub(crate) key_pem: String,
+    pub(crate) chain: Vec<CertificateDer<'static>>,
+    pub(crate) not_after: Timestamp,
+}
+
+impl fmt::Debug for Leaf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Leaf").field("not_after", &self.not_after).finish_non_exhaustive()
     }
+}
+
+impl Authority {
+    pub(crate) fn new(der: CertificateDer<'static>) -> Option<Self> {
+        let read = fields(&der)?;
+        let (not_before, not_after) = (read.not_before, read.not_after);
+        Some(Self { der, not_before, not_after })
+    }
+
+    /// Whether both are called the same: all authorities of ours are, and those of MetalLB's own rotation.
+    pub(crate) fn is_namesake(&self, other: &Self) -> bool {
+        let subject = |authority: &Self| fields(&authority.der).map(|it| it.subject.to_vec());
+        subject(self) == subject(other)
+    }
+
+    pub(crate) fn is_valid(&self, now: Timestamp) -> bool {
+        self.not_before <= now && now <= self.not_after
+    }
+}
+
+impl Signer {
+    /// From a pair that was just made.
+    pub(crate) fn new(pair: &Pair) -> Option<Self> {
+        let authority = Authority::new(CertificateDer::from_pem_slice(pair.cert_pem.as_bytes()).ok()?)?;
+        Some(Self { authority, key_pem: pair.key_pem.clone() })
+    }
+
+    /// As a pair that can sign.
+    pub(crate) fn pair(&self) -> Pair {
+        let authority = std::slice::from_ref(&self.authority);
+        Pair { cert_pem: bundle(authority), key_pem: self.key_pem.clone(), not_after: self.authority.not_after }
+    }
+}
+
+impl Leaf {
+    /// `None` when certificate and key cannot be served together.
+    pub(crate) fn new(cert_pem: &str, key_pem: &str) -> Option<Self> {
+        let chain = read_pem(cert_pem.as_bytes())?;
+        server_config(&TlsOptions::default(), cert_pem.as_bytes(), key_pem.as_bytes(), false).ok()?;
+        let not_after = fields(chain.first()?)?.not_after;
+        Some(Self { cert_pem: cert_pem.to_owned(), key_pem: key_pem.to_owned(), chain, not_after })
+    }
+
+    /// Whether a client that trusts these authorities accepts it for every name.
+    pub(crate) fn is_good<'a>(
+        &self,
+        authorities: impl IntoIterator<Item = &'a Authority>,
+        dns_names: &[String],
+        now: Timestamp,
+    ) -> bool {
+        let ders: Vec<_> = authorities.into_iter().map(|authority| authority.der.clone()).collect();
+        dns_names.iter().all(|name| accepts(&ders, &self.chain, name, now).is_ok())
+    }
+}
+
+/// A bundle of these authorities, PEM.
+pub(crate) fn bundle(authorities: &[Authority]) -> String {
+    const LINE: usize = 64;
+    let mut text = String::new();
+    for authority in authorities {
+        text.push_str("-----BEGIN CERTIFICATE-----\n");
+        let base64 = serde_json::to_value(ByteString(authority.der.to_vec())).unwrap_or_default();
+        for line in base64.as_str().unwrap_or_default().as_bytes().chunks(LINE) {
+            text.push_str(&String::from_utf8_lossy(line));
+            text.push('\n');
+        }
+        text.push_str("-----END CERTIFICATE-----\n");
+    }
+    text
 }
 
 impl Stored {
-    /// Reads a Secret; whatever is missing or unusable is left out.
+    /// Reads a Secret.
     pub fn read(secret: &Secret) -> Self {
-        let empty = BTreeMap::new();
-        let annotations = secret.metadata.annotations.as_ref().unwrap_or(&empty);
         let text = |key: &str| {
             let bytes = &secret.data.as_ref()?.get(key)?.0;
-            std::str::from_utf8(bytes).ok().filter(|text| !text.is_empty()).map(str::to_owned)
+            std::str::from_utf8(bytes).ok().filter(|text| !text.is_empty())
         };
-        let pair = |cert: &str, key: &str, not_after: &str| {
-            Some(Pair {
-                cert_pem: text(cert)?,
-                key_pem: text(key)?,
-                not_after: annotations.get(not_after)?.parse().ok()?,
-            })
-        };
-        let authority = pair(CA_CERT, CA_KEY, CA_NOT_AFTER);
-        let leaf = pair(LEAF_CERT, LEAF_KEY, LEAF_NOT_AFTER);
-        let (Some(authority), Some(leaf)) = (authority, leaf) else { return Self::default() };
-        if annotations.get(FINGERPRINT) != Some(&fingerprint(&authority, &leaf)) {
-            return Self::default();
+        let blocks: Vec<_> = CertificateDer::pem_slice_iter(text(CA_CERT).unwrap_or_default().as_bytes()).collect();
+        let count = blocks.len();
+        let mut authorities: Vec<Authority> = Vec::new();
+        for authority in blocks.into_iter().flatten().filter_map(Authority::new) {
+            if !authorities.contains(&authority) {
+                authorities.push(authority);
+            }
         }
-        let names = annotations.get(LEAF_NAMES).map(String::as_str).unwrap_or_default();
-        let leaf = Leaf { pair: leaf, dns_names: names.split(',').map(str::to_owned).collect() };
-        Self {
-            authority: Some(authority).filter(|pair| CertificateAuthority::load(pair.clone()).is_ok()),
-            leaf: Some(leaf).filter(|leaf| is_servable(&leaf.pair)),
-        }
+        let signer = text(CA_KEY).and_then(|key_pem| {
+            let key = KeyPair::from_pem(key_pem).ok()?.subject_public_key_info();
+            let its = |authority: &&Authority| fields(&authority.der).is_some_and(|it| it.public_key == key);
+            Some(Signer { authority: authorities.iter().find(its)?.clone(), key_pem: key_pem.to_owned() })
+        });
+        let leaf = text(LEAF_CERT).zip(text(LEAF_KEY)).and_then(|(cert, key)| Leaf::new(cert, key));
+        Self { is_tidy: authorities.len() == count, authorities, signer, leaf }
     }
 
-    /// Puts complete certificates into a Secret and leaves everything else in it alone.
-    pub fn fill(secret: &mut Secret, authority: &Pair, leaf: &Leaf) {
+    /// Puts it into a Secret and leaves everything else there alone.
+    pub fn fill(&self, secret: &mut Secret, dns_names: &[String]) {
+        let authorities = bundle(&self.authorities);
         let data = secret.data.get_or_insert_default();
-        for (key, text) in [
-            (CA_CERT, &authority.cert_pem),
-            (CA_KEY, &authority.key_pem),
-            (LEAF_CERT, &leaf.pair.cert_pem),
-            (LEAF_KEY, &leaf.pair.key_pem),
-        ] {
-            data.insert(key.to_owned(), ByteString(text.clone().into_bytes()));
-        }
+        let mut put = |key: &str, text: &str| data.insert(key.to_owned(), ByteString(text.as_bytes().to_vec()));
+        put(CA_CERT, &authorities);
+        let (Some(signer), Some(leaf)) = (&self.signer, &self.leaf) else { return };
+        put(CA_KEY, &signer.key_pem);
+        put(LEAF_CERT, &leaf.cert_pem);
+        put(LEAF_KEY, &leaf.key_pem);
+        let both = format!("{authorities}\n{}", leaf.cert_pem);
+        let digest = ring::digest::digest(&ring::digest::SHA256, both.as_bytes());
+        let fingerprint = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
         let annotations = secret.metadata.annotations.get_or_insert_default();
-        for (key, text) in [
-            (CA_NOT_AFTER, authority.not_after.to_string()),
-            (LEAF_NOT_AFTER, leaf.pair.not_after.to_string()),
-            (LEAF_NAMES, leaf.dns_names.join(",")),
-            (FINGERPRINT, fingerprint(authority, &leaf.pair)),
-        ] {
-            annotations.insert(key.to_owned(), text);
-        }
+        annotations.extend(
+            [
+                (CA_NOT_AFTER, signer.authority.not_after.to_string()),
+                (LEAF_NOT_AFTER, leaf.not_after.to_string()),
+                (LEAF_NAMES, dns_names.join(",")),
+                (FINGERPRINT, fingerprint),
+            ]
+            .map(|(key, text)| (key.to_owned(), text)),
+        );
     }
-}
 
-fn is_servable(pair: &Pair) -> bool {
-    server_config(&TlsOptions::default(), pair.cert_pem.as_bytes(), pair.key_pem.as_bytes(), false).is_ok()
-}
-
-/// SHA-256 over both certificates, in hexadecimal. The keys are not part of it.
-fn fingerprint(authority: &Pair, leaf: &Pair) -> String {
-    let both = format!("{}\n{}", authority.cert_pem, leaf.cert_pem);
-    let digest = ring::digest::digest(&ring::digest::SHA256, both.as_bytes());
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    pub(crate) fn ders(&self) -> Vec<CertificateDer<'static>> {
+        self.authorities.iter().map(|authority| authority.der.clone()).collect()
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::certs::CertificateAuthority;
 
     fn names() -> Vec<String> {
         vec![String::from("a.svc"), String::from("b.svc")]
     }
 
     fn filled(now: Timestamp) -> Secret {
-        let authority = CertificateAuthority::generate(now).unwrap();
-        let leaf = Leaf { pair: authority.issue(now, &names()).unwrap(), dns_names: names() };
+        let (first, second) =
+            (CertificateAuthority::generate(now).unwrap(), CertificateAuthority::generate(now).unwrap());
+        let signers = [&first, &second].map(|authority| Signer::new(authority.pair()).unwrap());
+        let pair = first.issue(now, &names()).unwrap();
+        let stored = Stored {
+            authorities: signers.iter().map(|signer| signer.authority.clone()).collect(),
+            signer: Some(signers[0].clone()),
+            leaf: Leaf::new(&pair.cert_pem, &pair.key_pem),
+            is_tidy: true,
+        };
         let mut secret = Secret::default();
-        Stored::fill(&mut secret, authority.pair(), &leaf);
+        stored.fill(&mut secret, &names());
+        assert_eq!(Stored::read(&secret), stored);
         secret
     }
 
-    #[test]
-    fn what_was_filled_in_is_read_back_and_kept() {
-        let now = Timestamp::now();
-        let stored = Stored::read(&filled(now));
-        assert_eq!(stored.leaf.as_ref().unwrap().dns_names, names());
-        assert_eq!(decide(now, &stored, &names()), Action::Keep);
+    fn put(secret: &mut Secret, key: &str, text: &[u8]) {
+        secret.data.get_or_insert_default().insert(String::from(key), ByteString(text.to_vec()));
     }
 
     #[test]
-    fn renewal_begins_when_less_than_ninety_days_are_left() {
-        let now = Timestamp::from_second(1_800_000_000).unwrap();
+    fn what_was_filled_in_is_read_back() {
+        let now = Timestamp::now();
         let stored = Stored::read(&filled(now));
-        let after = |days: i64| now + (days * 24).hours();
-        let cases = [
-            ("fresh", after(0), Action::Keep),
-            ("exactly ninety days left", after(365 - 90), Action::Keep),
-            ("a day less", after(365 - 89), Action::RenewLeaf),
-            ("the server certificate ended", after(400), Action::RenewLeaf),
-            ("the authority nears its end", after(3650 - 89), Action::RenewAll),
-            ("the authority ended", after(4000), Action::RenewAll),
-        ];
-        for (name, time, expected) in cases {
-            assert_eq!(decide(time, &stored, &names()), expected, "{name}");
-        }
+        assert_eq!(stored.authorities.len(), 2);
+        assert_eq!(stored.signer.as_ref().unwrap().authority, stored.authorities[0]);
+        assert!(stored.leaf.unwrap().is_good(&stored.authorities, &names(), now));
     }
 
     #[test]
-    fn other_names_need_another_server_certificate() {
-        let now = Timestamp::now();
-        let stored = Stored::read(&filled(now));
-        assert_eq!(decide(now, &stored, &names()[..1]), Action::RenewLeaf);
+    fn a_bundle_is_pem_as_others_write_it() {
+        let pair = CertificateAuthority::generate(Timestamp::now()).unwrap().pair().clone();
+        let written = bundle(&[Signer::new(&pair).unwrap().authority]);
+        assert_eq!(written, pair.cert_pem.replace("\r\n", "\n"));
     }
 
     #[test]
-    fn an_empty_or_foreign_secret_is_replaced_as_a_whole() {
+    fn garbage_is_left_out_and_the_rest_counts() {
         let now = Timestamp::now();
-        let mut foreign = filled(now);
-        foreign.metadata.annotations = None;
+        assert_eq!(Stored::read(&Secret::default()).authorities, []);
         let mut edited = filled(now);
-        edited.data.as_mut().unwrap().insert(String::from(LEAF_CERT), ByteString(b"mine".to_vec()));
-        let mut half = filled(now);
-        half.data.as_mut().unwrap().remove(CA_KEY);
-        let mut binary = filled(now);
-        binary.data.as_mut().unwrap().insert(String::from(CA_CERT), ByteString(vec![0xff, 0xfe]));
-        for secret in [Secret::default(), foreign, edited, half, binary] {
-            let stored = Stored::read(&secret);
-            assert_eq!(stored, Stored::default());
-            assert_eq!(decide(now, &stored, &names()), Action::RenewAll);
-        }
-    }
-
-    #[test]
-    fn a_key_that_does_not_fit_is_not_used() {
-        let now = Timestamp::now();
-        let mut secret = filled(now);
+        put(&mut edited, LEAF_CERT, b"mine");
+        assert!(Stored::read(&edited).leaf.is_none() && Stored::read(&edited).signer.is_some());
+        let mut foreign_key = filled(now);
         let other = filled(now).data.unwrap().remove(LEAF_KEY).unwrap();
-        secret.data.as_mut().unwrap().insert(String::from(LEAF_KEY), other);
-        assert_eq!(decide(now, &Stored::read(&secret), &names()), Action::RenewLeaf);
-        secret.data.as_mut().unwrap().insert(String::from(CA_KEY), ByteString(b"junk".to_vec()));
-        assert_eq!(decide(now, &Stored::read(&secret), &names()), Action::RenewAll);
+        put(&mut foreign_key, LEAF_KEY, &other.0);
+        assert!(Stored::read(&foreign_key).leaf.is_none());
+        let mut half = filled(now);
+        put(&mut half, CA_KEY, b"junk");
+        assert!(Stored::read(&half).signer.is_none() && Stored::read(&half).leaf.is_some());
+        let mut binary = filled(now);
+        put(&mut binary, CA_CERT, &[0xff, 0xfe]);
+        assert!(Stored::read(&binary).authorities.is_empty() && Stored::read(&binary).signer.is_none());
+        let mut more = filled(now);
+        let text = String::from_utf8(more.data.as_ref().unwrap()[CA_CERT].0.clone()).unwrap();
+        put(
+            &mut more,
+            CA_CERT,
+            format!("{text}-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").as_bytes(),
+        );
+        assert!(!Stored::read(&more).is_tidy && Stored::read(&more).authorities.len() == 2);
+        put(&mut more, CA_CERT, format!("{text}{text}").as_bytes());
+        assert!(!Stored::read(&more).is_tidy && Stored::read(&more).authorities.len() == 2);
     }
 
     #[test]
-    fn other_keys_and_annotations_of_the_secret_stay() {
-        let now = Timestamp::now();
+    fn other_keys_and_labels_of_the_secret_stay() {
         let mut secret = Secret::default();
-        secret.data.get_or_insert_default().insert(String::from("note"), ByteString(b"mine".to_vec()));
+        put(&mut secret, "note", b"mine");
         secret.metadata.labels = Some(BTreeMap::from([(String::from("a"), String::from("b"))]));
-        let authority = CertificateAuthority::generate(now).unwrap();
-        let leaf = Leaf { pair: authority.issue(now, &names()).unwrap(), dns_names: names() };
-        Stored::fill(&mut secret, authority.pair(), &leaf);
+        Stored::read(&filled(Timestamp::now())).fill(&mut secret, &names());
         assert_eq!(secret.data.unwrap()["note"].0, b"mine");
         assert_eq!(secret.metadata.labels.unwrap()["a"], "b");
+    }
+
+    #[test]
+    fn keys_do_not_show_in_debug_output() {
+        let text = format!("{:?}", Stored::read(&filled(Timestamp::now())));
+        assert!(!text.contains("PRIVATE") && text.contains("not_after"), "{text}");
     }
 }

@@ -54,7 +54,7 @@ pub fn snapshot(stored: &[Value]) -> Snapshot {
     for document in stored {
         object(document).add_to(&mut resources);
     }
-    Snapshot { namespace: NAMESPACE.to_owned(), resources }
+    Snapshot::new(resources)
 }
 
 pub fn request(operation: Operation, new: Option<&Value>, old: Option<&Value>) -> Request {
@@ -70,16 +70,16 @@ pub fn request(operation: Operation, new: Option<&Value>, old: Option<&Value>) -
 }
 
 pub fn create(stored: &[Value], new: &Value) -> Verdict {
-    admit(&snapshot(stored), None, &request(Operation::Create, Some(new), None))
+    admit(NAMESPACE, None, &snapshot(stored), &request(Operation::Create, Some(new), None))
 }
 
 /// Replaces the stored object of the same kind and name.
 pub fn update(stored: &[Value], new: &Value) -> Verdict {
     let same = |old: &&Value| old["kind"] == new["kind"] && old["metadata"]["name"] == new["metadata"]["name"];
     let old = stored.iter().find(same).expect("the object is stored");
-    admit(&snapshot(stored), None, &request(Operation::Update, Some(new), Some(old)))
+    admit(NAMESPACE, None, &snapshot(stored), &request(Operation::Update, Some(new), Some(old)))
 }
 
 pub fn delete(stored: &[Value], old: &Value) -> Verdict {
-    admit(&snapshot(stored), None, &request(Operation::Delete, None, Some(old)))
+    admit(NAMESPACE, None, &snapshot(stored), &request(Operation::Delete, None, Some(old)))
 }
