@@ -4,12 +4,21 @@
 //! another, because some of them cut nodes off.
 #![forbid(unsafe_code)]
 
+mod admission_table;
 mod bad_input;
+mod balancers;
+mod certificates;
 mod controller_restart;
 mod crds;
+mod hostile_api;
+mod idle;
 mod install;
 mod l2_service;
+mod leadership;
+mod metrics;
 mod outage;
+mod outside;
+mod seed_controller;
 mod testbed;
 mod web;
 mod webhook;
@@ -31,7 +40,14 @@ fn trials(suite: &Suite) -> Vec<Trial> {
         l2_service::trials(suite),
         outage::trials(suite),
         controller_restart::trials(suite),
+        seed_controller::trials(suite),
+        metrics::trials(suite),
+        idle::trials(suite),
+        leadership::trials(suite),
+        hostile_api::trials(suite),
         webhook::trials(suite),
+        certificates::trials(suite),
+        admission_table::trials(suite),
         bad_input::trials(suite),
         install::removal(suite),
     ]

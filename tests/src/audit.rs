@@ -43,6 +43,8 @@ fn log(run: &Path) -> PathBuf {
 pub struct Request {
     /// Service account without its namespace, such as `controller`.
     pub account: String,
+    /// Pod that asked; empty when the token is not of a pod.
+    pub pod: String,
     /// What the program calls itself.
     pub user_agent: String,
     /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`.
@@ -83,7 +85,8 @@ impl Request {
         let (namespace, name) = (text("/objectRef/namespace"), text("/objectRef/name"));
         let object = if namespace.is_empty() { name } else { format!("{namespace}/{name}") };
         let code = entry.pointer("/responseStatus/code").and_then(Value::as_u64).unwrap_or_default();
-        Some(Self { account, user_agent: text("/userAgent"), verb: text("/verb"), resource, object, code })
+        let pod = text("/user/extra/authentication.kubernetes.io~1pod-name/0");
+        Some(Self { account, pod, user_agent: text("/userAgent"), verb: text("/verb"), resource, object, code })
     }
 }
 

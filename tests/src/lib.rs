@@ -7,12 +7,14 @@
 //! - [`install`]: the product on it, as a user installs it.
 //! - [`audit`], [`exposition`], [`process`]: what it asked the API server for, what it counts, what it costs.
 //! - [`account`]: the rights of its service accounts.
+//! - [`hostile`]: an API server that misbehaves.
 #![forbid(unsafe_code)]
 
 pub mod account;
 pub mod audit;
 pub mod cgroup;
 pub mod exposition;
+pub mod hostile;
 pub mod install;
 pub mod process;
 pub mod sandbox;
