@@ -5,15 +5,16 @@
 //!                                │ refused or failed
 //!                                └──▶ retry later, longer each time (to State::retry); others go on
 //! ```
-//! One merge patch of `services/status` writes both: the apiserver (tried with 1.36) takes changes of metadata through the
-//! status subresource, refuses the patch with 409 when `metadata.resourceVersion` is not the stored one, and asks for no
-//! right but `patch` on `services/status`.
+//! One strategic merge patch of `services/status` writes all: the apiserver (tried with 1.36) takes changes of metadata
+//! through the status subresource, refuses the patch with 409 when `metadata.resourceVersion` is not the stored one, merges
+//! conditions by their type, and asks for no right but `patch` on `services/status`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use api::names::{ANNOTATION_IP_ALLOCATED_FROM_POOL, FIELD_MANAGER_CONTROLLER};
 use api::slim;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
@@ -24,9 +25,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::allocator::ServiceKey;
-use crate::plan::{Note, Severity, Step, Write};
+use crate::plan::{ConditionWrite, Note, Severity, StatusWrite, Step, Write};
 use crate::pool_objects::ObjectReport;
-use crate::service::{ANNOTATION_IP_ALLOCATED_FROM_POOL_DEPRECATED, Service};
+use crate::service::{ANNOTATION_IP_ALLOCATED_FROM_POOL_DEPRECATED, CONDITION_IP_ALLOCATED, Service};
 use crate::state::{Outcome, ServiceWrite, Subject};
 
 /// Requests under way at once. More would not be faster: the apiserver stores one after the other.
@@ -121,6 +122,11 @@ impl Apply {
         self.retries.insert((Instant::now() + pause, key));
     }
 
+    /// Arranges for a Service to be looked at again after this time.
+    pub fn later(&mut self, key: ServiceKey, pause: Duration) {
+        self.retries.insert((Instant::now() + pause, key));
+    }
+
     /// Publishes an Event about a Service.
     pub fn note(&self, subject: &Subject, note: &Note) {
         let object = ObjectReference {
@@ -128,8 +134,8 @@ impl Apply {
             kind: Some(String::from("Service")),
             namespace: Some(subject.key.namespace().to_owned()),
             name: Some(subject.key.name().to_owned()),
-            uid: Some(subject.uid.clone()),
-            resource_version: Some(subject.resource_version.clone()),
+            uid: Some(subject.uid.to_string()),
+            resource_version: Some(subject.resource_version.to_string()),
             ..ObjectReference::default()
         };
         let kind = match note.severity {
@@ -196,7 +202,7 @@ pub fn log(key: &ServiceKey, step: &Step) {
 
 async fn send(api: &Api<slim::Service>, write: &ServiceWrite) -> Outcome {
     let params = PatchParams { field_manager: Some(FIELD_MANAGER_CONTROLLER.to_owned()), ..PatchParams::default() };
-    let body = Patch::Merge(body(&write.resource_version, &write.write));
+    let body = Patch::Strategic(body(&write.resource_version, &write.write, Timestamp::now()));
     let service = write.key.as_str();
     match timeout(WRITE_TIMEOUT, api.patch_status(write.key.name(), &params, &body)).await {
         Ok(Ok(object)) => {
@@ -229,56 +235,103 @@ async fn send(api: &Api<slim::Service>, write: &ServiceWrite) -> Outcome {
     }
 }
 
-/// The patch: `null` removes.
-fn body(resource_version: &str, write: &Write) -> Value {
-    let pool = write.pool.as_ref().map_or(Value::Null, |pool| Value::from(pool.0.as_str()));
-    let mut annotations = Map::from_iter([(ANNOTATION_IP_ALLOCATED_FROM_POOL.to_owned(), pool)]);
-    if write.remove_deprecated_record {
-        annotations.insert(ANNOTATION_IP_ALLOCATED_FROM_POOL_DEPRECATED.to_owned(), Value::Null);
+/// The patch: `null` removes. Conditions are merged by type, so that those of others stay.
+fn body(resource_version: &str, write: &Write, now: Timestamp) -> Value {
+    let mut metadata = json!({"resourceVersion": resource_version});
+    let mut status = json!({});
+    if let Some(StatusWrite { ingress, pool, remove_deprecated_record }) = &write.status {
+        let pool = pool.as_ref().map_or(Value::Null, |pool| Value::from(pool.0.as_str()));
+        let mut annotations = Map::from_iter([(ANNOTATION_IP_ALLOCATED_FROM_POOL.to_owned(), pool)]);
+        if *remove_deprecated_record {
+            annotations.insert(ANNOTATION_IP_ALLOCATED_FROM_POOL_DEPRECATED.to_owned(), Value::Null);
+        }
+        metadata["annotations"] = Value::Object(annotations);
+        let entries: Vec<Value> = ingress
+            .iter()
+            .map(|entry| match &entry.ip_mode {
+                Some(mode) => json!({"ip": entry.ip, "ipMode": mode.as_str()}),
+                None => json!({"ip": entry.ip}),
+            })
+            .collect();
+        status["loadBalancer"] = if entries.is_empty() { Value::Null } else { json!({"ingress": entries}) };
     }
-    let entries: Vec<Value> = write
-        .ingress
-        .iter()
-        .map(|entry| match &entry.ip_mode {
-            Some(mode) => json!({"ip": entry.ip, "ipMode": mode}),
-            None => json!({"ip": entry.ip}),
-        })
-        .collect();
-    let load_balancer = if entries.is_empty() { Value::Null } else { json!({"ingress": entries}) };
-    json!({
-        "metadata": {"resourceVersion": resource_version, "annotations": annotations},
-        "status": {"loadBalancer": load_balancer},
-    })
+    match &write.condition {
+        None => {}
+        Some(ConditionWrite::Remove) => {
+            status["conditions"] = json!([{"$patch": "delete", "type": CONDITION_IP_ALLOCATED}]);
+        }
+        Some(ConditionWrite::Set { reason, message, observed_generation, transition }) => {
+            let mut condition =
+                json!({"type": CONDITION_IP_ALLOCATED, "status": "False", "reason": reason, "message": message});
+            if *observed_generation > 0 {
+                condition["observedGeneration"] = Value::from(*observed_generation);
+            }
+            if *transition {
+                condition["lastTransitionTime"] = Value::from(now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+            }
+            status["conditions"] = json!([condition]);
+        }
+    }
+    json!({"metadata": metadata, "status": status})
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::service::Ingress;
+    use crate::service::{Ingress, IpMode};
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("a time")
+    }
 
     #[test]
     fn one_patch_holds_version_annotation_and_addresses() {
         let ingress = vec![
-            Ingress { ip: "192.0.2.1".into(), has_hostname: false, ip_mode: Some("VIP".into()) },
+            Ingress { ip: "192.0.2.1".into(), has_hostname: false, ip_mode: Some(IpMode::Vip) },
             Ingress { ip: "2001:db8::1".into(), ..Ingress::default() },
         ];
-        let write = Write { ingress, pool: Some("p".into()), remove_deprecated_record: true };
+        let status = StatusWrite { ingress, pool: Some("p".into()), remove_deprecated_record: true };
+        let write = Write { status: Some(status), condition: Some(ConditionWrite::Remove) };
         let expected = json!({
             "metadata": {"resourceVersion": "7", "annotations": {
                 "metallb.io/ip-allocated-from-pool": "p", "metallb.universe.tf/ip-allocated-from-pool": null,
             }},
-            "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1", "ipMode": "VIP"}, {"ip": "2001:db8::1"}]}},
+            "status": {
+                "loadBalancer": {"ingress": [{"ip": "192.0.2.1", "ipMode": "VIP"}, {"ip": "2001:db8::1"}]},
+                "conditions": [{"$patch": "delete", "type": "metallb.io/IPAllocated"}],
+            },
         });
-        assert_eq!(body("7", &write), expected);
+        assert_eq!(body("7", &write, at(0)), expected);
     }
 
     #[test]
     fn clearing_removes_the_annotation_and_the_whole_load_balancer_status() {
-        let write = Write { ingress: Vec::new(), pool: None, remove_deprecated_record: false };
+        let status = StatusWrite { ingress: Vec::new(), pool: None, remove_deprecated_record: false };
         let expected = json!({
             "metadata": {"resourceVersion": "7", "annotations": {"metallb.io/ip-allocated-from-pool": null}},
             "status": {"loadBalancer": null},
         });
-        assert_eq!(body("7", &write), expected);
+        assert_eq!(body("7", &Write { status: Some(status), condition: None }, at(0)), expected);
+    }
+
+    #[test]
+    fn a_condition_alone_touches_neither_annotations_nor_addresses() {
+        let set = |observed_generation, transition| Write {
+            status: None,
+            condition: Some(ConditionWrite::Set {
+                reason: "AllocationFailed",
+                message: "no".into(),
+                observed_generation,
+                transition,
+            }),
+        };
+        let condition =
+            json!({"type": "metallb.io/IPAllocated", "status": "False", "reason": "AllocationFailed", "message": "no"});
+        let patch = |condition| json!({"metadata": {"resourceVersion": "7"}, "status": {"conditions": [condition]}});
+        assert_eq!(body("7", &set(0, false), at(0)), patch(condition.clone()));
+        let mut full = condition;
+        full["observedGeneration"] = json!(3);
+        full["lastTransitionTime"] = json!("2026-01-02T03:04:05Z");
+        assert_eq!(body("7", &set(3, true), at(1_767_323_045)), patch(full));
     }
 }

@@ -1,6 +1,7 @@
 //! Short forms of the things tests are about: pools, Services, and a cluster that stores what the controller writes.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use api::v1beta1::{IPAddressPool, IPAddressPoolSpec};
 use config::range::parse_entry;
@@ -8,9 +9,9 @@ use config::{NamespaceLabels, Pool, PoolEntry};
 use runtime::watch::Event;
 use serde_json::json;
 
-use crate::plan::Note;
+use crate::plan::{ConditionWrite, Note};
 use crate::pool_objects::{ObjectReport, PoolObject};
-use crate::service::Service;
+use crate::service::{Condition, IpMode, Service};
 use crate::state::{Action, Input, Outcome, ServiceWrite, State};
 
 /// An automatic pool with these entries.
@@ -58,8 +59,8 @@ pub fn annotated(name: &str, annotations: &[(&str, &str)]) -> Service {
 /// The same showing these addresses.
 pub fn showing(mut service: Service, addresses: &[&str], pool: &str) -> Service {
     service.ingress =
-        addresses.iter().map(|ip| crate::service::Ingress { ip: (*ip).to_owned(), ..Default::default() }).collect();
-    service.annotations.insert("metallb.io/ip-allocated-from-pool".to_owned(), pool.to_owned());
+        addresses.iter().map(|ip| crate::service::Ingress { ip: (*ip).into(), ..Default::default() }).collect();
+    service.annotations.insert("metallb.io/ip-allocated-from-pool", pool);
     service
 }
 
@@ -77,6 +78,8 @@ pub struct Cluster {
     pub reports: Vec<ObjectReport>,
     /// Writes that the apiserver stored.
     pub writes: usize,
+    /// Pauses that the controller asked for.
+    pub later: Vec<(String, Duration)>,
     /// The load balancer class of the next controller.
     pub class: Option<String>,
     version: u64,
@@ -92,6 +95,7 @@ impl Cluster {
             notes: Vec::new(),
             reports: Vec::new(),
             writes: 0,
+            later: Vec::new(),
             class: None,
             version: 1,
         }
@@ -110,13 +114,18 @@ impl Cluster {
     /// Replaces the controller by one that lists everything anew.
     pub fn restart(&mut self) {
         self.state = State::new(self.class.clone());
+        self.lead();
+    }
+
+    /// Gives the controller the lead: everything is listed anew.
+    pub fn lead(&mut self) {
+        self.state.lead();
         let services: Vec<Service> = self.services.values().cloned().collect();
         self.list(services, Input::Service);
         self.list(vec![NamespaceLabels { name: "default".into(), labels: BTreeMap::new() }], Input::Namespace);
         let pools: Vec<PoolObject> = self.pools.values().map(|pool| PoolObject::from(Ok(pool.clone()))).collect();
         self.list(pools, Input::Pool);
         self.list(Vec::new(), Input::AddressPool);
-        self.state.lead();
         self.run();
     }
 
@@ -132,19 +141,16 @@ impl Cluster {
     /// Stores a Service as a user would and shows it to the controller; the status of an existing one stays.
     pub fn put(&mut self, mut service: Service) {
         self.version += 1;
-        service.resource_version = self.version.to_string();
+        service.resource_version = self.version.to_string().into();
         let name = service.key.name().to_owned();
         if let Some(stored) = self.services.get(&name)
             && service.ingress.is_empty()
         {
             service.ingress.clone_from(&stored.ingress);
-            service.annotations.extend(
-                stored
-                    .annotations
-                    .iter()
-                    .filter(|(key, _)| key.ends_with("from-pool"))
-                    .map(|(k, v)| (k.clone(), v.clone())),
-            );
+            service.condition.clone_from(&stored.condition);
+            for (name, value) in stored.annotations.iter().filter(|(name, _)| name.ends_with("from-pool")) {
+                service.annotations.insert(name, value);
+            }
         }
         self.services.insert(name, service.clone());
         self.state.apply(Input::Service(Event::Apply(service)));
@@ -194,6 +200,7 @@ impl Cluster {
                 Action::Write(write) => writes.push(write),
                 Action::Note(subject, note) => self.notes.push((subject.key.name().to_owned(), note)),
                 Action::Report(report) => self.reports.push(report),
+                Action::Later(key, pause) => self.later.push((key.name().to_owned(), pause)),
                 Action::Log(..) => {}
             }
         }
@@ -208,15 +215,29 @@ impl Cluster {
         }
         self.version += 1;
         self.writes += 1;
-        stored.resource_version = self.version.to_string();
-        stored.ingress.clone_from(&write.write.ingress);
-        for entry in &mut stored.ingress {
-            entry.ip_mode.get_or_insert_with(|| String::from("VIP"));
+        stored.resource_version = self.version.to_string().into();
+        if let Some(status) = &write.write.status {
+            stored.ingress.clone_from(&status.ingress);
+            for entry in &mut stored.ingress {
+                entry.ip_mode.get_or_insert(IpMode::Vip);
+            }
+            match &status.pool {
+                Some(pool) => stored.annotations.insert("metallb.io/ip-allocated-from-pool", pool.0.as_str()),
+                None => stored.annotations.remove("metallb.io/ip-allocated-from-pool"),
+            }
         }
-        match &write.write.pool {
-            Some(pool) => stored.annotations.insert("metallb.io/ip-allocated-from-pool".into(), pool.0.clone()),
-            None => stored.annotations.remove("metallb.io/ip-allocated-from-pool"),
-        };
+        match &write.write.condition {
+            None => {}
+            Some(ConditionWrite::Remove) => stored.condition = None,
+            Some(ConditionWrite::Set { reason, message, observed_generation, .. }) => {
+                stored.condition = Some(Box::new(Condition {
+                    is_false: true,
+                    reason: (*reason).into(),
+                    message: message.as_str().into(),
+                    observed_generation: *observed_generation,
+                }));
+            }
+        }
         Outcome::Stored(Box::new(stored.clone()))
     }
 
@@ -224,6 +245,12 @@ impl Cluster {
     pub fn shown(&self, name: &str) -> String {
         let service = self.services.get(name);
         service.map(|service| service.shown_texts().join(",")).unwrap_or_default()
+    }
+
+    /// What the condition of a Service says; empty without one.
+    pub fn pending(&self, name: &str) -> String {
+        let condition = self.services.get(name).and_then(|service| service.condition.as_deref());
+        condition.map(|condition| format!("{}: {}", condition.reason, condition.message)).unwrap_or_default()
     }
 
     /// Takes the Events as `service reason: text`.

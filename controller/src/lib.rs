@@ -23,7 +23,10 @@ pub mod pool_objects;
 mod pool_status;
 pub mod service;
 pub mod services;
+mod settle;
 pub mod state;
+pub mod text_map;
+pub mod waiting;
 #[cfg(test)]
 mod state_tests;
 mod wiring;

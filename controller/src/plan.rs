@@ -6,15 +6,20 @@
 //!     ▼       ▼          ▼               ▼                        ▼                       ▼
 //!   clear   clear      clear           clear                  allocate ──────────────▶ Target ──difference──▶ Write
 //! ```
-//! The event reasons and texts are MetalLB's; people alert on them. What differs on purpose is said at each place.
+//! The event reasons and texts are MetalLB's; people alert on them. What differs on purpose is said at each place. A Service
+//! that gets nothing says why in its condition too, as long as that is so.
 
 use std::net::IpAddr;
 
-use config::PoolName;
+use config::{Family, PoolName};
 
-use crate::allocator::family::{Policy, Stack, parse_address};
-use crate::allocator::{AllocateError, Allocator, Client, quoted_list};
-use crate::service::{Ingress, Service};
+use crate::allocator::family::{Policy, Stack, Wanted, other, parse_address};
+use crate::allocator::{AllocateError, Allocator, Client, Refusal, quoted_list};
+use crate::service::{Condition, Ingress, Service};
+use crate::waiting::{Need, Wait};
+
+/// Most bytes of the text of an Event or a condition.
+const LONGEST_TEXT: usize = 1024;
 
 /// How serious an Event is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,13 +72,60 @@ pub struct Decision {
     pub notes: Vec<Note>,
     /// Log lines.
     pub steps: Vec<Step>,
-    /// Whether the Service lacks something that may become available.
-    pub waiting: bool,
+    /// Why the Service has no address, for its condition.
+    pub pending: Option<Pending>,
+    /// What the Service lacks that may become available.
+    pub wait: Option<Wait>,
 }
 
-/// One conditional request to `services/status`.
+/// Why a Service has no address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pending {
+    /// In one word.
+    pub reason: &'static str,
+    /// For people. As the text of the Event, but without the names of other Services, which come and go.
+    pub message: String,
+    /// The Event that says the same; none where MetalLB says nothing.
+    pub event: Option<Note>,
+}
+
+impl Pending {
+    /// Whether a condition says that.
+    pub fn is_in(&self, condition: &Condition) -> bool {
+        condition.is_false && *condition.reason == *self.reason && *condition.message == *self.message
+    }
+}
+
+/// One conditional request to `services/status`. At least one of the two is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Write {
+    /// The addresses and the pool; `None` leaves them as they are.
+    pub status: Option<StatusWrite>,
+    /// Our condition; `None` leaves it as it is.
+    pub condition: Option<ConditionWrite>,
+}
+
+/// What becomes of our condition. Those of others are never touched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConditionWrite {
+    /// It is False, for this reason.
+    Set {
+        /// Why, in one word.
+        reason: &'static str,
+        /// Why, for people.
+        message: String,
+        /// The generation of the Service; 0 for none.
+        observed_generation: i64,
+        /// Whether it was not False before: then the time of the transition is now.
+        transition: bool,
+    },
+    /// It goes away.
+    Remove,
+}
+
+/// Addresses and pool of a Service.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct StatusWrite {
     /// The whole new `status.loadBalancer.ingress`.
     pub ingress: Vec<Ingress>,
     /// The annotation that names the pool; `None` removes it.
@@ -98,7 +150,9 @@ pub fn converge(service: &Service, allocator: &mut Allocator, around: Surroundin
         || allocator.knows(&service.key)
         || allocator.pool_of(&service.shown()).is_some();
     let mut run = Run { service, allocator, visible: around.visible, decision: Decision::default(), owned };
-    run.decision.waiting = run.steps(around.allocation_rules).is_err();
+    if let Err(wait) = run.steps(around.allocation_rules) {
+        run.decision.wait = Some(wait);
+    }
     run.decision
 }
 
@@ -110,9 +164,31 @@ pub fn import(service: &Service, allocator: &mut Allocator, visible: &[IpAddr]) 
     }
 }
 
-/// The write that makes the object show the target, or `None` when it does already. The `ipMode` of an entry, which newer
-/// apiservers fill in, neither counts as a difference nor is lost.
-pub fn difference(service: &Service, target: &Target) -> Option<Write> {
+/// The write that makes the object show what was decided, or `None` when it does already.
+pub fn difference(service: &Service, decision: &Decision) -> Option<Write> {
+    let status = decision.target.as_ref().and_then(|target| status_difference(service, target));
+    let has_none = decision.target.as_ref().map_or(service.ingress.is_empty(), |target| target.addresses.is_empty());
+    let pending = decision.pending.as_ref().filter(|_| has_none);
+    let condition = match (pending, service.condition.as_deref()) {
+        (None, None) => None,
+        (None, Some(_)) => Some(ConditionWrite::Remove),
+        (Some(pending), Some(condition))
+            if pending.is_in(condition) && condition.observed_generation == service.generation =>
+        {
+            None
+        }
+        (Some(Pending { reason, message, .. }), shown) => Some(ConditionWrite::Set {
+            reason,
+            message: message.clone(),
+            observed_generation: service.generation,
+            transition: !shown.is_some_and(|shown| shown.is_false),
+        }),
+    };
+    (status.is_some() || condition.is_some()).then_some(Write { status, condition })
+}
+
+/// The `ipMode` of an entry, which newer apiservers fill in, neither counts as a difference nor is lost.
+fn status_difference(service: &Service, target: &Target) -> Option<StatusWrite> {
     let same_addresses = service.ingress.len() == target.addresses.len()
         && service
             .ingress
@@ -129,9 +205,9 @@ pub fn difference(service: &Service, target: &Target) -> Option<Write> {
     let ingress = target
         .addresses
         .iter()
-        .map(|address| Ingress { ip: address.to_string(), has_hostname: false, ip_mode: mode_of(address) })
+        .map(|address| Ingress { ip: address.to_string().into(), has_hostname: false, ip_mode: mode_of(address) })
         .collect();
-    Some(Write { ingress, pool: target.pool.clone(), remove_deprecated_record: service.has_deprecated_record() })
+    Some(StatusWrite { ingress, pool: target.pool.clone(), remove_deprecated_record: service.has_deprecated_record() })
 }
 
 /// Events that go with a write: each use of a deprecated annotation.
@@ -153,22 +229,54 @@ fn claim(
     allocator: &mut Allocator,
     visible: &[IpAddr],
     addresses: &[IpAddr],
-) -> Result<(), AllocateError> {
+) -> Result<(), Refusal> {
     let client = client(service, visible);
-    let pool = match allocator.allocation(&service.key) {
-        Some(allocation) if allocation.addresses == addresses => Some(allocation.pool.clone()),
-        _ => service.recorded_pool(),
-    };
-    match pool {
-        Some(pool) if allocator.is_frozen(&pool) && allocator.pool_of(addresses).is_none() => {
-            allocator.hold(&client, addresses, &pool)
+    if allocator.pool_of(addresses).is_none() {
+        let remembered = allocator.allocation(&service.key).filter(|have| have.addresses == addresses);
+        let pool = remembered.map(|have| have.pool.clone()).or_else(|| service.recorded_pool());
+        let pool = pool.filter(|pool| allocator.is_frozen(pool));
+        if let Some(pool) = pool.or_else(|| allocator.held_pool_of(addresses).cloned()) {
+            return allocator.hold(&client, addresses, &pool);
         }
-        _ => allocator.assign(&client, addresses).map(|_| ()),
+    }
+    allocator.assign(&client, addresses).map(|_| ())
+}
+
+/// Nothing was found.
+struct Failure {
+    /// Why, in MetalLB's words.
+    text: String,
+    /// The same without the names of other Services.
+    stable: String,
+    wait: Wait,
+}
+
+impl Failure {
+    fn new(text: String) -> Self {
+        Self { stable: text.clone(), text, wait: Wait::Change }
+    }
+
+    fn refused(refusal: &Refusal, wait: Wait) -> Self {
+        Self { text: refusal.to_string(), stable: refusal.stable(), wait }
     }
 }
 
-/// The Service cannot be satisfied for now; why has been noted.
-struct Unsatisfied;
+impl<E: std::error::Error> From<E> for Failure {
+    /// What is wrong with the Service itself.
+    fn from(error: E) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+/// An explanation that is too long is cut: it must never keep the apiserver from taking the write.
+fn capped(mut text: String) -> String {
+    if text.len() > LONGEST_TEXT {
+        let end = (0..=LONGEST_TEXT - 3).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
+        text.truncate(end);
+        text.push_str("...");
+    }
+    text
+}
 
 struct Run<'a> {
     service: &'a Service,
@@ -180,7 +288,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn steps(&mut self, allocation_rules: bool) -> Result<(), Unsatisfied> {
+    fn steps(&mut self, allocation_rules: bool) -> Result<(), Wait> {
         if !self.service.is_load_balancer {
             self.clear(Some("notLoadBalancer"));
             return Ok(());
@@ -190,22 +298,22 @@ impl Run<'_> {
             // A status that another load balancer wrote says that this Service is not waiting for us.
             if self.service.ingress.is_empty() || self.owned {
                 let text = format!("Failed to allocate IP for \"{}\": no address pool is configured", self.service.key);
-                self.warn("AllocationFailed", text);
+                self.fail("AllocationFailed", "AllocationFailed", text);
             }
-            return Err(Unsatisfied);
+            return Err(Wait::Change);
         }
         if self.service.cluster_ips.is_empty() {
             self.clear(Some("noClusterIPs"));
-            return Err(Unsatisfied);
+            let message = String::from("the service has no cluster IP, which tells the IP family to use");
+            self.decision.pending = Some(Pending { reason: "NoClusterIPs", message, event: None });
+            return Err(Wait::Change);
         }
         if self.service.policy == Policy::RequireDualStack && self.service.cluster_ips.len() < 2 {
             let cluster_ips = self.service.cluster_ips.join(" ");
-            self.warn(
-                "not enough clusterips",
-                format!("Service requires dual stack but not enough clusterips [{cluster_ips}]"),
-            );
+            let text = format!("Service requires dual stack but not enough clusterips [{cluster_ips}]");
+            self.fail("not enough clusterips", "NotEnoughClusterIPs", text);
             self.clear(Some("notEnoughClusterIPs"));
-            return Err(Unsatisfied);
+            return Err(Wait::Change);
         }
         let mut current = self.current(allocation_rules)?;
         if !current.is_empty() {
@@ -220,7 +328,7 @@ impl Run<'_> {
     }
 
     /// What the Service has, if it is of the right family.
-    fn current(&mut self, allocation_rules: bool) -> Result<Vec<IpAddr>, Unsatisfied> {
+    fn current(&mut self, allocation_rules: bool) -> Result<Vec<IpAddr>, Wait> {
         let remembered = self.allocator.allocation(&self.service.key).map(|allocation| allocation.addresses.clone());
         let shown = self.service.shown_texts();
         let texts: Vec<String> = match remembered {
@@ -240,12 +348,10 @@ impl Run<'_> {
         }
         let wanted = self.service.wanted().map_err(|error| {
             let list = quoted_list(&self.service.cluster_ips);
-            let first = self.service.cluster_ips.first().map_or("", String::as_str);
-            self.warn(
-                "noclusterIPsIPFamily",
-                format!("Failed to retrieve ClusterIPs IPFamily for {list} {first}: {error}"),
-            );
-            Unsatisfied
+            let first = self.service.cluster_ips.first().map_or("", |first| &**first);
+            let text = format!("Failed to retrieve ClusterIPs IPFamily for {list} {first}: {error}");
+            self.fail("noclusterIPsIPFamily", "NoClusterIPsIPFamily", text);
+            Wait::Change
         })?;
         if stack.is_ok_and(|stack| stack == wanted.stack || wanted.accepts_one()) {
             return Ok(texts.iter().filter_map(|text| parse_address(text)).collect());
@@ -255,12 +361,12 @@ impl Run<'_> {
     }
 
     /// Keeps the addresses unless the configuration or the user's own request is against it.
-    fn keep_if_allowed(&mut self, current: Vec<IpAddr>) -> Result<Vec<IpAddr>, Unsatisfied> {
+    fn keep_if_allowed(&mut self, current: Vec<IpAddr>) -> Result<Vec<IpAddr>, Wait> {
         let mut current = current;
         if let Err(error) = claim(self.service, self.allocator, self.visible, &current) {
             let text = format!(
-                "current IP for \"{}\" not allowed by config, will attempt for new IP assignment: {error}",
-                self.service.key
+                "current IP for \"{}\" not allowed by config, will attempt for new IP assignment: {}",
+                self.service.key, error.error
             );
             self.note(Severity::Normal, "ClearAssignment", text);
             self.clear(Some("notAllowedByConfig"));
@@ -274,11 +380,15 @@ impl Run<'_> {
         }
         let requested = self.service.requested_addresses().map_err(|error| {
             // What it has stays: a typing error in an annotation must not cost a Service its address.
-            self.warn("LoadBalancerFailed", format!("invalid requested loadbalancer IPs: {error}"));
+            self.fail(
+                "LoadBalancerFailed",
+                "LoadBalancerFailed",
+                format!("invalid requested loadbalancer IPs: {error}"),
+            );
             if !current.is_empty() {
                 self.decision.target = Some(self.target());
             }
-            Unsatisfied
+            Wait::Change
         })?;
         // Compared as sets: the order of the annotation never reorders a status, whose first address decides who announces.
         let same = requested.len() == current.len() && requested.iter().all(|address| current.contains(address));
@@ -292,77 +402,105 @@ impl Run<'_> {
     /// A Service that prefers two families and has one gets the other from the same pool, if its cluster IPs have both.
     fn add_family(&mut self) {
         let wants_more = self.service.wanted().is_ok_and(|wanted| wanted.accepts_one());
-        let pool = self.allocator.allocation(&self.service.key).map(|allocation| allocation.pool.clone());
-        if !wants_more || pool.is_none_or(|pool| self.allocator.is_frozen(&pool)) {
-            return;
-        }
+        let Some(allocation) = self.allocator.allocation(&self.service.key).filter(|_| wants_more) else { return };
+        let (pool, first) = (allocation.pool.clone(), allocation.addresses.first().copied());
+        let Some(first) = first.filter(|_| !self.allocator.is_frozen(&pool)) else { return };
         match self.allocator.add_family(&client(self.service, self.visible)) {
             Ok(address) => {
                 self.decision.steps.push(Step::AssignedAdditional(address));
                 self.note(Severity::Normal, "IPAllocated", format!("Assigned additional IP \"{address}\""));
             }
-            Err(error) => {
-                self.decision.waiting = true;
-                let text = format!("cannot assign additional IP in PreferDualStack: {error}");
+            Err(refusal) => {
+                let need = Need::One(other(Family::of(first)));
+                self.decision.wait = Some(Wait::Pools { pools: vec![pool], any: false, need });
+                let text = format!("cannot assign additional IP in PreferDualStack: {}", refusal.error);
                 self.note(Severity::Normal, "AdditionalAssignFailed", text);
             }
         }
     }
 
-    fn allocate(&mut self) -> Result<(), Unsatisfied> {
+    fn allocate(&mut self) -> Result<(), Wait> {
         match self.find() {
             Ok(addresses) => {
                 self.note(Severity::Normal, "IPAllocated", format!("Assigned IP {}", quoted_list(&addresses)));
                 self.decision.steps.push(Step::Assigned(addresses));
                 Ok(())
             }
-            Err(error) => {
-                self.warn("AllocationFailed", format!("Failed to allocate IP for \"{}\": {error}", self.service.key));
-                self.decision.steps.push(Step::Failed(error));
-                Err(Unsatisfied)
+            Err(Failure { text, stable, wait }) => {
+                let message = |why: &str| format!("Failed to allocate IP for \"{}\": {why}", self.service.key);
+                let (event, stable) = (message(&text), message(&stable));
+                self.fail_with("AllocationFailed", "AllocationFailed", event, stable);
+                self.decision.steps.push(Step::Failed(text));
+                Err(wait)
             }
         }
     }
 
     /// Named addresses, else a named pool, else any pool.
-    fn find(&mut self) -> Result<Vec<IpAddr>, String> {
-        let wanted = self.service.wanted().map_err(|error| error.to_string())?;
-        let addresses = self.service.requested_addresses().map_err(|error| error.to_string())?;
+    fn find(&mut self) -> Result<Vec<IpAddr>, Failure> {
+        let wanted = self.service.wanted()?;
+        let addresses = self.service.requested_addresses()?;
         let pool = self.service.requested_pool();
-        let client = client(self.service, self.visible);
-        if addresses.is_empty() {
-            let found = match &pool {
-                Some(pool) => self.allocator.allocate_from(&client, &wanted, pool),
-                None => self.allocator.allocate(&client, &wanted),
-            };
-            return found.map_err(|error| error.to_string());
+        if !addresses.is_empty() {
+            return self.find_named(addresses, pool, &wanted);
         }
+        let client = client(self.service, self.visible);
+        let found = match &pool {
+            Some(pool) => self.allocator.allocate_from(&client, &wanted, pool),
+            None => self.allocator.allocate(&client, &wanted),
+        };
+        let need = Need::of(&wanted);
+        found.map_err(|refusal| {
+            let full = refusal.reasons.are_full();
+            let wait = match pool {
+                None => {
+                    let pools = self.allocator.pinned_for(client.key.namespace(), client.labels);
+                    Wait::Pools { pools, any: true, need }
+                }
+                Some(pool) if full => Wait::Pools { pools: vec![pool], any: false, need },
+                Some(_) => Wait::Change,
+            };
+            Failure::refused(&refusal, wait)
+        })
+    }
+
+    fn find_named(
+        &mut self,
+        addresses: Vec<IpAddr>,
+        pool: Option<PoolName>,
+        wanted: &Wanted,
+    ) -> Result<Vec<IpAddr>, Failure> {
         let list = quoted_list(&addresses);
         if Stack::of(&addresses) != Ok(wanted.stack) {
-            return Err(format!("requested loadBalancer IP(s) {list} does not match the ipFamily of the service"));
+            let text = format!("requested loadBalancer IP(s) {list} does not match the ipFamily of the service");
+            return Err(Failure::new(text));
         }
-        let given = self.allocator.assign(&client, &addresses).map_err(|error| error.to_string())?;
+        let given = self.allocator.assign(&client(self.service, self.visible), &addresses).map_err(|refusal| {
+            let taken = matches!(refusal.error, AllocateError::Sharing(_));
+            Failure::refused(&refusal, if taken { Wait::Addresses(addresses.clone()) } else { Wait::Change })
+        })?;
         match pool {
             Some(pool) if pool != given => {
                 self.allocator.release(&self.service.key, self.visible);
-                Err(format!("requested loadBalancer IP(s) {list} is not compatible with requested address pool {pool}"))
+                let text =
+                    format!("requested loadBalancer IP(s) {list} is not compatible with requested address pool {pool}");
+                Err(Failure::new(text))
             }
             _ => Ok(addresses),
         }
     }
 
     /// The end of every way that leads to addresses.
-    fn settle(&mut self) -> Result<(), Unsatisfied> {
-        let waiting = self.decision.waiting;
+    fn settle(&mut self) -> Result<(), Wait> {
         let target = self.target();
         if target.addresses.is_empty() {
-            self.warn("InternalError", String::from("didn't allocate an IP but also did not fail"));
+            let text = String::from("didn't allocate an IP but also did not fail");
+            self.fail("InternalError", "InternalError", text);
             self.clear(None);
-            return Err(Unsatisfied);
+            return Err(Wait::Change);
         }
         self.decision.target = Some(target);
-        // A second family that could not be had is worth another try.
-        if waiting { Err(Unsatisfied) } else { Ok(()) }
+        Ok(())
     }
 
     fn target(&self) -> Target {
@@ -380,6 +518,17 @@ impl Run<'_> {
         }
         self.allocator.release(&self.service.key, self.visible);
         self.decision.target = self.owned.then(Target::default);
+    }
+
+    /// The Service gets no address; an Event says why, and a condition.
+    fn fail(&mut self, event: &'static str, reason: &'static str, text: String) {
+        self.fail_with(event, reason, text.clone(), text);
+    }
+
+    fn fail_with(&mut self, event: &'static str, reason: &'static str, text: String, message: String) {
+        let event = Note { severity: Severity::Warning, reason: event, text: capped(text) };
+        self.decision.notes.push(event.clone());
+        self.decision.pending = Some(Pending { reason, message: capped(message), event: Some(event) });
     }
 
     fn warn(&mut self, reason: &'static str, text: String) {

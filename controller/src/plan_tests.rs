@@ -65,7 +65,10 @@ fn family_and_policy_decide_how_many_addresses_of_which_family() {
             pools: SINGLE,
             service: with(service("s", DUAL), Policy::RequireDualStack),
             shown: "",
-            notes: &["s Warning AllocationFailed: Failed to allocate IP for \"default/s\": no available IPs"],
+            notes: &[
+                "s Warning AllocationFailed: Failed to allocate IP for \"default/s\": no available IPs; no IPv4 addresses: \
+                 six; no IPv6 addresses: four",
+            ],
         },
         Case {
             name: "both required with one cluster IP",
@@ -204,7 +207,7 @@ fn requested_addresses_and_pools_are_honoured_or_refused_with_metallbs_words() {
             shown: "",
             notes: &[
                 "s Warning AllocationFailed: Failed to allocate IP for \"default/s\": no available IPs in pool six for \
-                 ipv4 IPFamily",
+                 ipv4 IPFamily; no IPv4 addresses: six",
             ],
         },
         Case {
@@ -299,7 +302,7 @@ fn a_current_address_stays_unless_a_rule_or_the_user_is_against_it() {
 #[test]
 fn the_order_of_a_status_never_follows_the_order_of_a_request() {
     let mut asking = with(service("s", DUAL), Policy::RequireDualStack);
-    asking.annotations.insert("metallb.io/loadBalancerIPs".into(), "192.0.2.1,2001:db8::1".into());
+    asking.annotations.insert("metallb.io/loadBalancerIPs", "192.0.2.1,2001:db8::1");
     let asking = showing(asking, &["2001:db8::1", "192.0.2.1"], "both");
     check(vec![Case { name: "sets", pools: BOTH, service: asking, shown: "2001:db8::1,192.0.2.1", notes: &[] }]);
 }

@@ -1,7 +1,7 @@
 //! Everything the controller knows, and what follows from it. Pure: events in, actions out.
 //!
 //! ```text
-//!  apply(Input) ──▶ indexes ──▶ dirty Services ─┐    (lead(): everything below anew; follow(): only the indexes)
+//!  apply(Input) ──▶ indexes ──▶ dirty Services ─┐    (lead(): all anew, as at a start; follow(): only the indexes)
 //!  written(attempt, Outcome) ───────────────────┼─▶ settle(): every list in? compile, import, converge ──▶ Vec<Action>
 //!  retry(Service) ──────────────────────────────┘
 //! ```
@@ -11,36 +11,27 @@
 //! - an address is free only when no Service has it, shows it, or may come to show it through a write whose outcome is
 //!   not known. So all of this can be rebuilt from the API at any moment, and a restart changes nothing.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::time::Duration;
 
 use api::v1beta1::IPAddressPoolStatus;
-use config::{Class, Finding, Kind, NamespaceLabels, PoolName, Resources};
+use config::{Class, Compiled, Config, Finding, Kind, NamespaceLabels, Pool, PoolName, Resources};
 use runtime::index::{Changes, Index};
 use runtime::watch::Event;
 
 use crate::allocator::{Allocator, ServiceKey};
-use crate::plan::{self, Note, Step, Surroundings, Write};
+use crate::plan::{Note, Step, Write};
 use crate::pool_objects::{AddressPoolObject, ObjectReport, PoolObject, PoolStatusWrite};
 use crate::service::Service;
 use crate::services::{self, Services};
-
-/// How often [`State::settle`] looks again at waiting Services because the pass before freed something.
-const ROUNDS: usize = 8;
+use crate::settle::{Progress, Written};
+use crate::waiting::Waiting;
 
 /// An event of one of the watches.
 #[derive(Debug, Clone)]
 pub enum Input {
     /// A Service, wherever it is.
     Service(Event<Service>),
-    /// One consistent list of all Services, read after the Lease was won.
-    Listed {
-        /// The version of the list.
-        version: u64,
-        /// All Services there are.
-        services: Vec<Service>,
-    },
     /// A Namespace.
     Namespace(Event<NamespaceLabels>),
     /// An IPAddressPool of our namespace.
@@ -60,6 +51,8 @@ pub enum Action {
     Log(ServiceKey, Step),
     /// Tell that a pool object cannot be used as it is.
     Report(ObjectReport),
+    /// Call [`State::retry`] for this Service after that time: somebody else keeps replacing its status.
+    Later(ServiceKey, Duration),
 }
 
 /// A Service as Events name it.
@@ -68,9 +61,9 @@ pub struct Subject {
     /// Its name.
     pub key: ServiceKey,
     /// Its uid.
-    pub uid: String,
+    pub uid: Box<str>,
     /// Version of the object the Event is about.
-    pub resource_version: String,
+    pub resource_version: Box<str>,
 }
 
 /// One conditional write.
@@ -81,7 +74,7 @@ pub struct ServiceWrite {
     /// The Service.
     pub key: ServiceKey,
     /// The version it must still have.
-    pub resource_version: String,
+    pub resource_version: Box<str>,
     /// What to write.
     pub write: Write,
 }
@@ -97,39 +90,40 @@ pub enum Outcome {
     Unknown,
 }
 
-/// What is known about writes and Events of one Service.
-#[derive(Debug, Clone, Default, PartialEq)]
-struct Progress {
-    /// The write under way.
-    writing: Option<u64>,
-    /// Addresses of writes since the object was last seen to change: it may come to show them.
-    sent: Vec<IpAddr>,
-    /// Events of the last convergence; they are not repeated while nothing changes.
-    said: BTreeSet<Note>,
-}
-
 /// The whole state.
 #[derive(Debug)]
 pub struct State {
-    class: Option<String>,
-    leading: bool,
-    services: Services,
+    pub(crate) class: Option<String>,
+    pub(crate) leading: bool,
+    pub(crate) services: Services,
     namespaces: Index<String, NamespaceLabels>,
     pools: Index<String, PoolObject>,
     address_pools: Index<String, AddressPoolObject>,
-    allocator: Allocator,
-    in_force: BTreeMap<PoolName, config::Pool>,
+    config_dirty: bool,
+    pub(crate) derived: Derived,
+    pub(crate) attempts: u64,
+    convergences: u64,
+}
+
+/// What follows from the indexes and from what was done since the lead was taken.
+#[derive(Debug, Default)]
+pub(crate) struct Derived {
+    pub(crate) allocator: Allocator,
+    in_force: BTreeMap<PoolName, Pool>,
+    held: BTreeMap<PoolName, Pool>,
+    /// Objects that cannot even be read.
     frozen: BTreeSet<PoolName>,
+    compiled_once: bool,
     /// What was reported about pool objects and still holds.
     reported: BTreeSet<ObjectReport>,
     errors: Vec<String>,
-    compiled_once: bool,
-    config_dirty: bool,
-    dirty: BTreeSet<ServiceKey>,
-    waiting: BTreeSet<ServiceKey>,
-    progress: BTreeMap<ServiceKey, Progress>,
-    attempts: u64,
-    convergences: u64,
+    pub(crate) dirty: BTreeSet<ServiceKey>,
+    pub(crate) waiting: Waiting,
+    pub(crate) progress: BTreeMap<ServiceKey, Progress>,
+    /// What we wrote last of each Service's addresses, and how often somebody replaced it.
+    pub(crate) written: BTreeMap<ServiceKey, Written>,
+    /// Events that waited for a write.
+    pub(crate) released: Vec<Action>,
 }
 
 impl State {
@@ -143,24 +137,20 @@ impl State {
             namespaces: Index::new(),
             pools: Index::new(),
             address_pools: Index::new(),
-            allocator: Allocator::new(),
-            in_force: BTreeMap::new(),
-            frozen: BTreeSet::new(),
-            reported: BTreeSet::new(),
-            errors: Vec::new(),
-            compiled_once: false,
             config_dirty: true,
-            dirty: BTreeSet::new(),
-            waiting: BTreeSet::new(),
-            progress: BTreeMap::new(),
+            derived: Derived::default(),
             attempts: 0,
             convergences: 0,
         }
     }
 
-    /// The Lease is ours. Everything that was derived is thrown away: the next [`State::settle`] imports what Services
-    /// show and only then gives out addresses.
+    /// The Lease is ours. What the leader before us wrote last may not be in the indexes: they begin anew, with the fresh
+    /// streams whose lists must all come in before [`State::settle`] does anything. So a term begins like a start.
     pub fn lead(&mut self) {
+        self.services = Services::default();
+        self.namespaces = Index::new();
+        self.pools = Index::new();
+        self.address_pools = Index::new();
         self.forget_everything_derived();
         self.leading = true;
     }
@@ -172,16 +162,8 @@ impl State {
     }
 
     fn forget_everything_derived(&mut self) {
-        self.allocator = Allocator::new();
-        self.in_force.clear();
-        self.frozen.clear();
-        self.reported.clear();
-        self.errors.clear();
-        self.compiled_once = false;
+        self.derived = Derived::default();
         self.config_dirty = true;
-        self.dirty.clear();
-        self.waiting.clear();
-        self.progress.clear();
     }
 
     /// Whether this controller gives out addresses.
@@ -207,17 +189,17 @@ impl State {
 
     /// Who has which address.
     pub fn allocator(&self) -> &Allocator {
-        &self.allocator
+        &self.derived.allocator
     }
 
     /// Whether some pool object is not in force as it stands in the API.
     pub fn is_config_stale(&self) -> bool {
-        !self.reported.is_empty()
+        !self.derived.reported.is_empty()
     }
 
     /// All errors of the configuration, the one that MetalLB would name first; empty while following.
     pub fn errors(&self) -> &[String] {
-        &self.errors
+        &self.derived.errors
     }
 
     /// How many times a Service or the configuration was looked at.
@@ -227,7 +209,17 @@ impl State {
 
     /// How many Services wait for an address.
     pub fn waiting(&self) -> usize {
-        self.waiting.len()
+        self.derived.waiting.len()
+    }
+
+    pub(crate) fn count_convergence(&mut self) {
+        self.convergences += 1;
+    }
+
+    /// Looks at all waiting Services again, as if something had become available for each of them. There is never a need
+    /// to: tests use it to show that nothing comes of it.
+    pub fn wake_all(&mut self) {
+        self.derived.dirty.extend(self.derived.waiting.keys().cloned());
     }
 
     /// Takes in one event.
@@ -235,10 +227,6 @@ impl State {
         match input {
             Input::Service(event) => {
                 let changes = self.services.apply(event);
-                self.take_in(changes);
-            }
-            Input::Listed { version, services } => {
-                let changes = self.services.list(version, services);
                 self.take_in(changes);
             }
             Input::Namespace(event) => {
@@ -264,166 +252,35 @@ impl State {
         }
     }
 
-    fn take_in(&mut self, changes: services::Changes) {
+    pub(crate) fn take_in(&mut self, changes: services::Changes) {
         if !self.leading {
             return;
         }
         for key in &changes.removed {
             self.forget(key);
-            self.dirty.remove(key);
         }
         for key in changes.upserted {
-            if let Some(progress) = self.progress.get_mut(&key) {
+            if let Some(progress) = self.derived.progress.get_mut(&key) {
                 progress.sent.clear();
             }
             if let Some(service) = self.services.get(&key) {
-                self.allocator.observe(&key, &service.shown());
+                self.derived.allocator.observe(&key, &service.shown());
             }
-            self.dirty.insert(key);
+            self.derived.dirty.insert(key);
         }
     }
 
     /// A Service is gone, or another one took its name.
     fn forget(&mut self, key: &ServiceKey) {
-        self.allocator.release(key, &[]);
-        self.progress.remove(key);
-        self.waiting.remove(key);
+        self.derived.allocator.release(key, &[]);
+        self.derived.progress.remove(key);
+        self.derived.written.remove(key);
+        self.derived.waiting.remove(key);
+        self.derived.dirty.remove(key);
     }
 
-    /// Takes in how a write ended. Returns whether to call [`State::retry`] for this Service after a while.
-    pub fn written(&mut self, attempt: u64, key: &ServiceKey, outcome: Outcome) -> bool {
-        let Some(progress) = self.progress.get_mut(key).filter(|progress| progress.writing == Some(attempt)) else {
-            return false;
-        };
-        progress.writing = None;
-        match outcome {
-            // Without a version that can be compared, only the watch tells what came last.
-            Outcome::Stored(service) if service.version().is_some() => {
-                self.apply(Input::Service(Event::Apply(*service)));
-                false
-            }
-            Outcome::Stored(_) => false,
-            Outcome::Refused | Outcome::Unknown => true,
-        }
-    }
-
-    /// Looks at a Service again although nothing changed: an earlier write did not get through.
-    pub fn retry(&mut self, key: &ServiceKey) {
-        if self.leading && self.services.get(key).is_some() {
-            self.dirty.insert(key.clone());
-        }
-    }
-
-    /// Brings everything in line and says what has to be done. Does nothing before every list is in.
-    pub fn settle(&mut self) -> Vec<Action> {
-        let mut actions = Vec::new();
-        if !self.leading || !self.is_synced() {
-            return actions;
-        }
-        self.recompile(&mut actions);
-        for _ in 0..ROUNDS {
-            if self.allocator.take_freed() {
-                self.dirty.extend(self.waiting.iter().cloned());
-            }
-            let batch = self.take_batch();
-            if batch.is_empty() {
-                break;
-            }
-            for key in &batch {
-                let holds = |service: &&Service| self.is_ours(service) || shows_what_we_gave(service);
-                if let Some(service) = self.services.get(key).filter(holds) {
-                    plan::import(service, &mut self.allocator, &service.shown());
-                }
-            }
-            for key in batch {
-                self.converge(&key, &mut actions);
-            }
-        }
-        actions
-    }
-
-    /// Services to look at, those with addresses first, then the oldest; Services with a write under way stay dirty.
-    fn take_batch(&mut self) -> Vec<ServiceKey> {
-        let busy = |key: &ServiceKey| self.progress.get(key).is_some_and(|progress| progress.writing.is_some());
-        let (later, now): (BTreeSet<_>, BTreeSet<_>) = std::mem::take(&mut self.dirty).into_iter().partition(busy);
-        self.dirty = later;
-        let mut batch: Vec<ServiceKey> = now.into_iter().collect();
-        batch.sort_by_cached_key(|key| {
-            let service = self.services.get(key);
-            let shown = service.map_or(0, |service| service.ingress.len());
-            (Reverse(shown), service.map_or(0, |service| service.created))
-        });
-        batch
-    }
-
-    /// Whether the class of a Service makes it ours. A Service that is no load balancer any more has lost its class, but
-    /// what it still has of us is ours to clean up.
-    fn is_ours(&self, service: &Service) -> bool {
-        service.is_of_class(self.class.as_deref())
-            || (!service.is_load_balancer && (service.recorded_pool().is_some() || self.allocator.knows(&service.key)))
-    }
-
-    fn converge(&mut self, key: &ServiceKey, actions: &mut Vec<Action>) {
-        let Some(service) = self.services.get(key) else { return };
-        if !self.is_ours(service) {
-            let shown = service.shown();
-            let held = self.allocator.allocation(key).is_some_and(|allocation| allocation.addresses == shown);
-            if !(held && shows_what_we_gave(service)) {
-                self.allocator.release(key, &[]);
-            }
-            self.waiting.remove(key);
-            return;
-        }
-        self.convergences += 1;
-        let before = self.progress.remove(key).unwrap_or_default();
-        let mut visible = service.shown();
-        visible.extend(&before.sent);
-        let around = Surroundings { visible: &visible, allocation_rules: !before.sent.is_empty() };
-        let decision = plan::converge(service, &mut self.allocator, around);
-        let write = decision.target.as_ref().and_then(|target| plan::difference(service, target));
-        let mut progress = Progress { sent: before.sent, ..Progress::default() };
-        let mut notes = decision.notes;
-        if write.is_some() {
-            notes.extend(plan::deprecations(service));
-        }
-        let subject =
-            Subject { key: key.clone(), uid: service.uid.clone(), resource_version: service.resource_version.clone() };
-        let news = notes.iter().any(|note| !before.said.contains(note));
-        if news || (notes.is_empty() && write.is_some()) {
-            actions.extend(decision.steps.into_iter().map(|step| Action::Log(key.clone(), step)));
-        }
-        for note in notes {
-            if !before.said.contains(&note) {
-                actions.push(Action::Note(subject.clone(), note.clone()));
-            }
-            progress.said.insert(note);
-        }
-        if let Some(write) = write {
-            self.attempts += 1;
-            progress.writing = Some(self.attempts);
-            progress.sent.extend(decision.target.iter().flat_map(|target| &target.addresses));
-            progress.sent.sort_unstable();
-            progress.sent.dedup();
-            let resource_version = service.resource_version.clone();
-            actions.push(Action::Write(ServiceWrite {
-                attempt: self.attempts,
-                key: key.clone(),
-                resource_version,
-                write,
-            }));
-        }
-        if decision.waiting {
-            self.waiting.insert(key.clone());
-        } else {
-            self.waiting.remove(key);
-        }
-        if progress != Progress::default() {
-            self.progress.insert(key.clone(), progress);
-        }
-    }
-
-    /// Puts the pool objects in force if they changed. Objects that cannot be used freeze their pool.
-    fn recompile(&mut self, actions: &mut Vec<Action>) {
+    /// Puts the pool objects in force if they changed. Objects that cannot be used keep what was given of them.
+    pub(crate) fn recompile(&mut self, actions: &mut Vec<Action>) {
         if !std::mem::take(&mut self.config_dirty) {
             return;
         }
@@ -434,21 +291,32 @@ impl State {
             namespaces: self.namespaces.values().cloned().collect(),
             ..Resources::default()
         };
-        let compiled = config::compile(&resources);
+        let Compiled { config: Config { pools, held, .. }, findings } = config::compile(&resources);
         let names = self.pools.iter().map(|(name, _)| name).chain(self.address_pools.iter().map(|(name, _)| name));
         let frozen: BTreeSet<PoolName> = names
             .map(|name| PoolName::from(name.as_str()))
-            .filter(|name| !compiled.config.pools.contains_key(name))
+            .filter(|name| !pools.contains_key(name) && !held.contains_key(name))
             .collect();
-        self.report(&compiled.findings, actions);
-        if !self.compiled_once || compiled.config.pools != self.in_force || frozen != self.frozen {
-            self.compiled_once = true;
-            self.allocator.set_pools(&compiled.config.pools, frozen.clone());
-            self.in_force = compiled.config.pools;
-            self.frozen = frozen;
-            let keys: Vec<ServiceKey> = self.services.iter().map(|(key, _)| key.clone()).collect();
-            self.dirty.extend(keys);
+        self.report(&findings, actions);
+        let derived = &mut self.derived;
+        if derived.compiled_once && pools == derived.in_force && held == derived.held && frozen == derived.frozen {
+            return;
         }
+        let touched = touched(&derived.in_force, &pools);
+        let held_touched = derived.held != held || derived.frozen != frozen;
+        derived.allocator.set_pools(&pools, &held, frozen.clone());
+        (derived.in_force, derived.held, derived.frozen) = (pools, held, frozen);
+        // Whoever has no address may get one now, or is refused for another reason; whoever has one from a pool that is as
+        // it was keeps it.
+        let allocator = &derived.allocator;
+        let untouched = |key: &ServiceKey| {
+            derived.compiled_once
+                && !held_touched
+                && !derived.waiting.contains(key)
+                && allocator.allocation(key).is_some_and(|have| !touched.contains(&have.pool))
+        };
+        derived.dirty.extend(self.services.iter().map(|(key, _)| key).filter(|key| !untouched(key)).cloned());
+        derived.compiled_once = true;
     }
 
     fn report(&mut self, findings: &[Finding], actions: &mut Vec<Action>) {
@@ -460,10 +328,11 @@ impl State {
             .filter_map(PoolObject::report)
             .chain(self.address_pools.values().filter_map(AddressPoolObject::report))
             .collect();
-        self.errors = errors.map(ToString::to_string).chain(unreadable.iter().map(|one| one.text.clone())).collect();
+        self.derived.errors =
+            errors.map(ToString::to_string).chain(unreadable.iter().map(|one| one.text.clone())).collect();
         now.extend(unreadable);
-        actions.extend(now.difference(&self.reported).cloned().map(Action::Report));
-        self.reported = now;
+        actions.extend(now.difference(&self.derived.reported).cloned().map(Action::Report));
+        self.derived.reported = now;
     }
 
     fn locate(&self, finding: &Finding) -> ObjectReport {
@@ -486,18 +355,18 @@ impl State {
 
     /// IPAddressPool objects whose status does not show the numbers it should.
     pub fn pool_status_writes(&self) -> Vec<PoolStatusWrite> {
-        if !self.compiled_once {
+        if !self.derived.compiled_once {
             return Vec::new();
         }
-        let counted = self.allocator.counters();
+        let counted = self.derived.allocator.counters();
         counted.filter_map(|(name, counters)| self.pools.get(&name.0)?.status_write(counters)).collect()
     }
 }
 
-/// A load balancer that shows an address of one of our pools. If its class is another one now, it is not ours to change, but
-/// nobody else may get the address: the class of the controller can change while Services have addresses.
-fn shows_what_we_gave(service: &Service) -> bool {
-    service.is_load_balancer && service.recorded_pool().is_some() && !service.ingress.is_empty()
+/// Pools that are new, gone or other than before.
+fn touched(before: &BTreeMap<PoolName, Pool>, after: &BTreeMap<PoolName, Pool>) -> BTreeSet<PoolName> {
+    let differ = |name: &&PoolName| before.get(*name) != after.get(*name);
+    before.keys().chain(after.keys()).filter(differ).cloned().collect()
 }
 
 fn changed<K>(changes: &Changes<K>) -> bool {

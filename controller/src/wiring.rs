@@ -225,6 +225,7 @@ impl Owner {
                 Action::Note(subject, note) => self.apply.note(&subject, &note),
                 Action::Log(key, step) => apply::log(&key, &step),
                 Action::Report(report) => self.apply.report(&report),
+                Action::Later(key, pause) => self.apply.later(key, pause),
             }
         }
         self.metrics.updates.inc_by(self.state.convergences() - before);

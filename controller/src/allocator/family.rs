@@ -15,7 +15,7 @@ use config::Family;
 use super::quoted_list;
 
 /// The family or families of a list of addresses. Displayed in MetalLB's words: `ipv4`, `ipv6`, `dual`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stack {
     /// One address of this family.
     Single(Family),
@@ -116,6 +116,12 @@ impl Wanted {
     /// Whether one address is acceptable although the Service has two families.
     pub fn accepts_one(&self) -> bool {
         self.stack == Stack::Dual && self.policy == Policy::PreferDualStack
+    }
+
+    /// What is acceptable instead of both families, best first.
+    pub fn singles(&self) -> impl IntoIterator<Item = Stack> + use<> {
+        let both = [Stack::Single(self.primary), Stack::Single(other(self.primary))];
+        both.into_iter().take(if self.accepts_one() { 2 } else { 0 })
     }
 }
 

@@ -10,13 +10,15 @@
 //! it could be given to another Service whose status is written first, and for a moment, or for as long as a crashed
 //! controller is away, two Services would own it.
 //!
-//! **Frozen pools.** A pool object that exists but cannot be used (malformed, or refused by the configuration rules) gives
-//! out nothing; what was given out of it stays where it is.
+//! **Held and frozen pools.** A pool that is refused by the configuration rules gives out nothing; what was given out of it
+//! stays where it is. The same goes for an object that cannot even be read, of which nothing is known but the name.
 
 pub mod counters;
 pub mod family;
 pub mod pick;
 mod pools;
+pub mod reason;
+mod shared;
 pub mod sharing;
 #[cfg(test)]
 mod tests;
@@ -28,10 +30,14 @@ use std::sync::Arc;
 
 use config::{Family, Pool, PoolName};
 
+use crate::text_map::TextMap;
 use counters::Counters;
 use family::{Stack, Wanted, other};
-use pools::Pools;
-use sharing::{Port, SharingError, SharingKey, Usage};
+use pools::{PoolId, Pools};
+pub use reason::{AllocateError, Refusal};
+use reason::{Reason, Reasons};
+use shared::Shared;
+use sharing::{Port, SharingKey, Usage};
 
 /// `namespace/name` of a Service.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -71,7 +77,7 @@ pub struct Client<'a> {
     /// Its name.
     pub key: &'a ServiceKey,
     /// Its labels, for pools with service selectors.
-    pub labels: &'a BTreeMap<String, String>,
+    pub labels: &'a TextMap,
     /// Its ports.
     pub ports: &'a [Port],
     /// With whom it shares.
@@ -89,36 +95,15 @@ pub struct Allocation {
     pub addresses: Vec<IpAddr>,
 }
 
-/// Why a Service gets no address. The texts are MetalLB's.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum AllocateError {
-    /// No single pool holds all the addresses.
-    #[error("{0} is not allowed in config")]
-    NotInConfig(String),
-    /// The pool is reserved for other namespaces or Services.
-    #[error("pool {0} not compatible for ip assignment")]
-    Incompatible(PoolName),
-    /// Three or more addresses.
-    #[error("more than two addresses {0}")]
-    TooMany(String),
-    /// Two addresses of one family.
-    #[error("\"{0}\" \"{1}\" has the same family")]
-    SameFamily(IpAddr, IpAddr),
-    /// Somebody else's address.
-    #[error(transparent)]
-    Sharing(#[from] SharingError),
-    /// The pool that was asked for does not exist.
-    #[error("unknown pool \"{0}\"")]
-    UnknownPool(PoolName),
-    /// The pool that was asked for has an invalid configuration.
-    #[error("pool \"{0}\" has an invalid configuration and gives out no addresses until it is corrected")]
-    FrozenPool(PoolName),
-    /// The pool that was asked for is full or lacks the family.
-    #[error("no available IPs in pool {0} for {1} IPFamily")]
-    PoolExhausted(PoolName, Stack),
-    /// No pool has anything.
-    #[error("no available IPs")]
-    Exhausted,
+/// Something became available. Services that wait for it are worth another look.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Opportunity {
+    /// A pool in force has a free address of this family.
+    Pool(PoolName, Family),
+    /// Nobody has this address any more.
+    Address(IpAddr),
+    /// Services with this sharing key may find an address with room for their ports.
+    Key(SharingKey),
 }
 
 /// All pools and everything taken from them.
@@ -126,11 +111,10 @@ pub enum AllocateError {
 pub struct Allocator {
     pools: Pools,
     usage: BTreeMap<IpAddr, Usage>,
-    /// Addresses in use by sharing key, for keys that allow sharing.
-    shared: BTreeMap<SharingKey, BTreeSet<IpAddr>>,
+    shared: Shared,
     allocations: BTreeMap<ServiceKey, Allocation>,
     leaving: BTreeMap<ServiceKey, BTreeSet<IpAddr>>,
-    freed: bool,
+    opportunities: BTreeSet<Opportunity>,
     generation: u64,
 }
 
@@ -140,37 +124,65 @@ impl Allocator {
         Self::default()
     }
 
-    /// Puts new pools in force. `frozen` names pool objects that exist but are not usable.
+    /// Puts new pools in force. `held` pools keep what they gave and give out nothing; `frozen` names pool objects of which
+    /// nothing else is known.
     ///
     /// Nothing moves: addresses that are now in another pool count there, and addresses in no pool stay with their
-    /// Services until these are looked at again.
-    pub fn set_pools(&mut self, pools: &BTreeMap<PoolName, Pool>, frozen: BTreeSet<PoolName>) {
-        self.pools = Pools::new(pools, frozen);
-        for address in self.usage.keys() {
+    /// Services until these are looked at again. Whoever waits should be looked at again too.
+    pub fn set_pools(
+        &mut self,
+        pools: &BTreeMap<PoolName, Pool>,
+        held: &BTreeMap<PoolName, Pool>,
+        frozen: BTreeSet<PoolName>,
+    ) {
+        self.pools = Pools::new(pools, held, frozen);
+        self.shared = Shared::default();
+        for (address, usage) in &self.usage {
             self.pools.occupy(*address);
+            if let Some(place) = self.pools.place(*address) {
+                self.shared.insert(&usage.key, place);
+            }
         }
         for allocation in self.allocations.values_mut() {
-            if let Some(pool) = self.pools.of(&allocation.addresses) {
+            let owner = self.pools.of(&allocation.addresses).and_then(|id| self.pools.name(id));
+            if let Some(pool) = owner.filter(|pool| **pool != allocation.pool) {
                 allocation.pool = pool.clone();
             }
         }
-        self.freed = true;
+        self.opportunities.clear();
         self.generation += 1;
     }
 
-    /// Whether there is no pool at all, not even a frozen one.
+    /// Whether there is no pool at all, not even a held or frozen one.
     pub fn has_no_pools(&self) -> bool {
         self.pools.is_empty()
     }
 
-    /// Whether the object of this pool exists but cannot be used.
+    /// Whether the object of this pool exists but cannot be used as it is.
     pub fn is_frozen(&self, pool: &PoolName) -> bool {
         self.pools.is_frozen(pool)
     }
 
-    /// The pool that holds all the addresses.
+    /// The pool in force that holds all the addresses.
     pub fn pool_of(&self, addresses: &[IpAddr]) -> Option<&PoolName> {
-        self.pools.of(addresses)
+        self.pools.of(addresses).and_then(|id| self.pools.name(id))
+    }
+
+    /// The held pool that has all the addresses.
+    pub fn held_pool_of(&self, addresses: &[IpAddr]) -> Option<&PoolName> {
+        self.pools.held_of(addresses)
+    }
+
+    /// Whether a pool is in force, automatic, and reserved for nobody.
+    pub fn is_free_for_all(&self, pool: &PoolName) -> bool {
+        self.pools.in_force(pool).is_some_and(|id| self.pools.is_free_for_all(id))
+    }
+
+    /// Automatic pools that are reserved for this Service by its namespace or its labels, in the order in which they are
+    /// tried.
+    pub fn pinned_for(&self, namespace: &str, labels: &TextMap) -> Vec<PoolName> {
+        let ids = self.pools.pinned_for(namespace, labels);
+        ids.into_iter().filter_map(|id| self.pools.name(id)).cloned().collect()
     }
 
     /// What a Service has.
@@ -188,7 +200,7 @@ impl Allocator {
         self.allocations.contains_key(service) || self.leaving.contains_key(service)
     }
 
-    /// The numbers of each usable pool, by name.
+    /// The numbers of each pool in force or held, by name.
     pub fn counters(&self) -> impl Iterator<Item = (&PoolName, Counters)> {
         self.pools.counters()
     }
@@ -198,33 +210,35 @@ impl Allocator {
         self.generation
     }
 
-    /// Whether something became available since the last call: then waiting Services are worth another look.
-    pub fn take_freed(&mut self) -> bool {
-        std::mem::take(&mut self.freed)
+    /// What became available since the last call.
+    pub fn take_opportunities(&mut self) -> BTreeSet<Opportunity> {
+        std::mem::take(&mut self.opportunities)
     }
 
     /// Gives exactly these addresses to the Service, in place of what it has.
     ///
     /// # Errors
     /// The addresses are not of one pool, the pool is not for this Service, or others use them. Then nothing changes.
-    pub fn assign(&mut self, client: &Client<'_>, addresses: &[IpAddr]) -> Result<PoolName, AllocateError> {
-        let Some(pool) = self.pools.of(addresses).cloned() else {
-            return Err(AllocateError::NotInConfig(quoted_list(addresses)));
+    pub fn assign(&mut self, client: &Client<'_>, addresses: &[IpAddr]) -> Result<PoolName, Refusal> {
+        let Some((id, pool)) = self.pools.of(addresses).and_then(|id| Some((id, self.pools.name(id)?.clone()))) else {
+            let error = AllocateError::NotInConfig(quoted_list(addresses));
+            let held = self.pools.held_of(addresses).map(|pool| Reasons::one(pool, Reason::Invalid));
+            return Err(Refusal { error, reasons: held.unwrap_or_default() });
         };
-        if !self.pools.allows(&pool, client.key.namespace(), client.labels) {
-            return Err(AllocateError::Incompatible(pool));
+        if let Err(reason) = self.pools.allows(id, client.key.namespace(), client.labels) {
+            return Err(Refusal { reasons: Reasons::one(&pool, reason), error: AllocateError::Incompatible(pool) });
         }
         self.take(client, addresses, pool.clone())?;
         Ok(pool)
     }
 
-    /// Keeps addresses of a frozen pool with the Service that shows them: no rule of the pool is known, so none is checked
-    /// but that nobody else has them.
+    /// Keeps addresses of a held or frozen pool with the Service that shows them: no rule of the pool is known, so none is
+    /// checked but that nobody else has them.
     ///
     /// # Errors
     /// Others use the addresses.
-    pub fn hold(&mut self, client: &Client<'_>, addresses: &[IpAddr], pool: &PoolName) -> Result<(), AllocateError> {
-        self.take(client, addresses, pool.clone())
+    pub fn hold(&mut self, client: &Client<'_>, addresses: &[IpAddr], pool: &PoolName) -> Result<(), Refusal> {
+        Ok(self.take(client, addresses, pool.clone())?)
     }
 
     /// Finds addresses for a Service that named neither addresses nor pool.
@@ -233,12 +247,16 @@ impl Allocator {
     ///
     /// # Errors
     /// No pool has what is wanted.
-    pub fn allocate(&mut self, client: &Client<'_>, wanted: &Wanted) -> Result<Vec<IpAddr>, AllocateError> {
+    pub fn allocate(&mut self, client: &Client<'_>, wanted: &Wanted) -> Result<Vec<IpAddr>, Refusal> {
         let pinned = self.pools.pinned_for(client.key.namespace(), client.labels);
-        self.first_fit(client, wanted, &pinned)
-            .or_else(|| self.first_fit(client, wanted, self.pools.free_for_all()))
-            .ok_or(AllocateError::Exhausted)
-            .and_then(|addresses| self.assign(client, &addresses).map(|_| addresses))
+        match self.first_fit(client, wanted, &pinned).or_else(|| self.free_fit(client, wanted)) {
+            Some(addresses) => self.assign(client, &addresses).map(|_| addresses),
+            None => {
+                let full = |id| self.pools.lack(id, wanted);
+                let reasons = self.pools.judge(client.key.namespace(), client.labels, full);
+                Err(Refusal { error: AllocateError::Exhausted, reasons })
+            }
+        }
     }
 
     /// Finds addresses in the pool that the Service named; it need not be automatic.
@@ -250,31 +268,36 @@ impl Allocator {
         client: &Client<'_>,
         wanted: &Wanted,
         pool: &PoolName,
-    ) -> Result<Vec<IpAddr>, AllocateError> {
+    ) -> Result<Vec<IpAddr>, Refusal> {
         if self.pools.is_frozen(pool) {
-            return Err(AllocateError::FrozenPool(pool.clone()));
+            return Err(AllocateError::FrozenPool(pool.clone()).into());
         }
-        if !self.pools.contains(pool) {
-            return Err(AllocateError::UnknownPool(pool.clone()));
+        let Some(id) = self.pools.in_force(pool) else {
+            return Err(AllocateError::UnknownPool(pool.clone()).into());
+        };
+        match self.first_fit(client, wanted, &[id]) {
+            Some(addresses) => self.assign(client, &addresses).map(|_| addresses),
+            None => {
+                let allowed = self.pools.allows(id, client.key.namespace(), client.labels);
+                let reason = allowed.err().unwrap_or_else(|| self.pools.lack(id, wanted));
+                let error = AllocateError::PoolExhausted(pool.clone(), wanted.stack);
+                Err(Refusal { error, reasons: Reasons::one(pool, reason) })
+            }
         }
-        let addresses = self
-            .first_fit(client, wanted, std::slice::from_ref(pool))
-            .ok_or_else(|| AllocateError::PoolExhausted(pool.clone(), wanted.stack))?;
-        self.assign(client, &addresses).map(|_| addresses)
     }
 
     /// Adds an address of the missing family, from the same pool, behind the one the Service has.
     ///
     /// # Errors
     /// The pool has none, or the Service does not have exactly one address.
-    pub fn add_family(&mut self, client: &Client<'_>) -> Result<IpAddr, AllocateError> {
+    pub fn add_family(&mut self, client: &Client<'_>) -> Result<IpAddr, Refusal> {
         let Some(Allocation { pool, addresses }) = self.allocations.get(client.key).cloned() else {
-            return Err(AllocateError::Exhausted);
+            return Err(AllocateError::Exhausted.into());
         };
-        let [first] = addresses[..] else { return Err(AllocateError::TooMany(quoted_list(&addresses))) };
+        let [first] = addresses[..] else { return Err(AllocateError::TooMany(quoted_list(&addresses)).into()) };
         let missing = other(Family::of(first));
-        let second =
-            self.pick(client, &pool, missing).ok_or(AllocateError::PoolExhausted(pool, Stack::Single(missing)))?;
+        let second = self.pools.in_force(&pool).and_then(|id| self.pick(client, id, missing));
+        let second = second.ok_or(AllocateError::PoolExhausted(pool, Stack::Single(missing)))?;
         self.assign(client, &[first, second]).map(|_| second)
     }
 
@@ -327,18 +350,26 @@ impl Allocator {
 
     fn enter(&mut self, client: &Client<'_>, address: IpAddr) {
         let usage = self.usage.entry(address).or_default();
-        let new = usage.users.is_empty();
-        let old_key = usage.key.clone();
-        self.freed |= usage.enter(client.key, client.sharing, client.ports);
-        if old_key != *client.sharing {
-            unlist(&mut self.shared, &old_key, address);
+        let new = usage.users().is_empty();
+        let place = self.pools.place(address);
+        if usage.key != *client.sharing
+            && let Some(place) = place
+        {
+            self.shared.remove(&usage.key, place);
         }
-        if !client.sharing.sharing.is_empty() {
-            self.shared.entry(client.sharing.clone()).or_default().insert(address);
-        }
+        let entered = usage.enter(client.key, client.sharing, client.ports);
         if new {
             self.pools.occupy(address);
             self.generation += 1;
+        }
+        if let Some(place) = place.filter(|_| !client.sharing.sharing.is_empty()) {
+            self.shared.insert(client.sharing, place);
+            if entered.port_freed {
+                self.shared.port_freed(client.sharing, place);
+            }
+            if entered.rekeyed || entered.port_freed {
+                self.opportunities.insert(Opportunity::Key(client.sharing.clone()));
+            }
         }
     }
 
@@ -347,69 +378,86 @@ impl Allocator {
         if !usage.leave(service) {
             return;
         }
-        self.freed = true;
-        if usage.users.is_empty() {
-            let key = std::mem::take(&mut usage.key);
-            self.usage.remove(&address);
-            unlist(&mut self.shared, &key, address);
-            self.pools.vacate(address);
-            self.generation += 1;
+        let place = self.pools.place(address);
+        if !usage.users().is_empty() {
+            if let Some(place) = place {
+                self.shared.port_freed(&usage.key, place);
+            }
+            self.opportunities.insert(Opportunity::Key(usage.key.clone()));
+            return;
         }
+        if let Some(place) = place {
+            self.shared.remove(&usage.key, place);
+        }
+        self.usage.remove(&address);
+        let pool = self.pools.vacate(address).and_then(|id| self.pools.name(id)).cloned();
+        self.opportunities.insert(Opportunity::Address(address));
+        self.opportunities.extend(pool.map(|pool| Opportunity::Pool(pool, Family::of(address))));
+        self.generation += 1;
     }
 
     /// The addresses the first pool that fits would give. A dual-stack Service that prefers both families takes a pool
     /// with both before any that comes earlier with one.
-    fn first_fit(&self, client: &Client<'_>, wanted: &Wanted, pools: &[PoolName]) -> Option<Vec<IpAddr>> {
-        let mut fallback: [Option<IpAddr>; 2] = [None, None];
-        for pool in pools {
-            match wanted.stack {
-                Stack::Single(family) => {
-                    if let Some(address) = self.pick(client, pool, family) {
-                        return Some(vec![address]);
-                    }
-                }
+    fn first_fit(&mut self, client: &Client<'_>, wanted: &Wanted, pools: &[PoolId]) -> Option<Vec<IpAddr>> {
+        pools.iter().find_map(|pool| self.fit(client, wanted.stack, *pool)).or_else(|| {
+            let singles = wanted.singles();
+            singles.into_iter().find_map(|stack| pools.iter().find_map(|pool| self.fit(client, stack, *pool)))
+        })
+    }
+
+    /// As [`Self::first_fit`], of the pools free for all. Only those are looked at that have something to give.
+    fn free_fit(&mut self, client: &Client<'_>, wanted: &Wanted) -> Option<Vec<IpAddr>> {
+        let stacks = std::iter::once(wanted.stack).chain(wanted.singles());
+        for stack in stacks {
+            let (open, families) = match stack {
+                Stack::Single(family) => (self.pools.open(family).first().copied(), [family, family]),
                 Stack::Dual => {
-                    let (v4, v6) = (self.pick(client, pool, Family::V4), self.pick(client, pool, Family::V6));
-                    if let (Some(v4), Some(v6)) = (v4, v6) {
-                        return Some(vec![v4, v6]);
-                    }
-                    let [primary, secondary] = &mut fallback;
-                    let (first, second) = if wanted.primary == Family::V4 { (v4, v6) } else { (v6, v4) };
-                    *primary = primary.or(first);
-                    *secondary = secondary.or(second);
+                    let (v4, v6) = (self.pools.open(Family::V4), self.pools.open(Family::V6));
+                    let (few, many) = if v4.len() < v6.len() { (v4, v6) } else { (v6, v4) };
+                    (few.iter().find(|pool| many.contains(pool)).copied(), [Family::V4, Family::V6])
                 }
+            };
+            // Where it shares an address, or is just leaving one, there may be room in a pool that is full for others.
+            let mut own: BTreeSet<PoolId> =
+                families.iter().flat_map(|family| self.shared.pools(client.sharing, *family)).collect();
+            let leaving = self.leaving.get(client.key).into_iter().flatten();
+            own.extend(leaving.filter_map(|address| self.pools.of(&[*address])));
+            own.retain(|pool| self.pools.is_free_for_all(*pool) && open.is_none_or(|open| *pool < open));
+            let found = own.into_iter().chain(open).find_map(|pool| self.fit(client, stack, pool));
+            if found.is_some() {
+                return found;
             }
         }
-        let [primary, secondary] = fallback;
-        primary.or(secondary).filter(|_| wanted.accepts_one()).map(|address| vec![address])
+        None
+    }
+
+    /// The addresses one pool would give.
+    fn fit(&mut self, client: &Client<'_>, stack: Stack, pool: PoolId) -> Option<Vec<IpAddr>> {
+        match stack {
+            Stack::Single(family) => Some(vec![self.pick(client, pool, family)?]),
+            Stack::Dual => Some(vec![self.pick(client, pool, Family::V4)?, self.pick(client, pool, Family::V6)?]),
+        }
     }
 
     /// The lowest address of a pool that this Service may use: a free one, one it shares, or one it is just leaving.
-    fn pick(&self, client: &Client<'_>, pool: &PoolName, family: Family) -> Option<IpAddr> {
-        let space = self.pools.space(pool)?;
-        let shared = self.shared.get(client.sharing).into_iter().flatten();
-        let own = self.leaving.get(client.key).into_iter().flatten();
-        shared
-            .chain(own)
-            .filter(|address| Family::of(**address) == family)
+    fn pick(&mut self, client: &Client<'_>, pool: PoolId, family: Family) -> Option<IpAddr> {
+        let Self { pools, usage, shared, leaving, .. } = self;
+        let space = pools.space(pool)?;
+        let admits = |address: &IpAddr| {
+            let usage = usage.get(address);
+            usage.is_none_or(|usage| usage.admits(*address, client.key, client.sharing, client.ports).is_ok())
+        };
+        let joined = shared
+            .first(client.sharing, (pool, family), client.ports, |(_, value)| admits(&pick::address(family, value)))
+            .map(|position| (position, pick::address(family, position.1)));
+        let own = leaving.get(client.key).into_iter().flatten();
+        own.filter(|address| Family::of(**address) == family)
             .filter_map(|address| Some((space.position(*address)?, *address)))
-            .filter(|(_, address)| {
-                self.usage
-                    .get(address)
-                    .is_none_or(|usage| usage.admits(*address, client.key, client.sharing, client.ports).is_ok())
-            })
+            .filter(|(_, address)| admits(address))
+            .chain(joined)
             .chain(space.lowest_free(family))
             .min()
             .map(|(_, address)| address)
-    }
-}
-
-fn unlist(shared: &mut BTreeMap<SharingKey, BTreeSet<IpAddr>>, key: &SharingKey, address: IpAddr) {
-    if let Some(addresses) = shared.get_mut(key) {
-        addresses.remove(&address);
-        if addresses.is_empty() {
-            shared.remove(key);
-        }
     }
 }
 

@@ -98,7 +98,8 @@ pub fn number(address: IpAddr) -> u128 {
     }
 }
 
-fn address(family: Family, value: u128) -> IpAddr {
+/// The address that is this number within its family.
+pub fn address(family: Family, value: u128) -> IpAddr {
     match family {
         // The segments of an IPv4 space come from IPv4 networks: no value exceeds 32 bits.
         Family::V4 => IpAddr::V4(Ipv4Addr::from_bits(u32::try_from(value).unwrap_or(u32::MAX))),

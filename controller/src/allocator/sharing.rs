@@ -1,11 +1,12 @@
 //! Who may use an address together.
 //!
 //! ```text
-//! address ── Usage { key, users: [(Service, ports)] }
+//! address ── Usage { key, users, port ─▶ user }
 //!            a newcomer needs: the same non-empty sharing key, the same backend key, ports nobody has
 //!            the only user of an address may change its key in place
 //! ```
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::ServiceKey;
@@ -30,8 +31,8 @@ impl SharingKey {
 /// One port of a Service. Displayed as `TCP/80`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Port {
-    /// The protocol's name in capitals, as Kubernetes spells it.
-    pub protocol: String,
+    /// The transport protocol.
+    pub protocol: Protocol,
     /// The port clients connect to.
     pub number: i32,
 }
@@ -39,6 +40,41 @@ pub struct Port {
 impl fmt::Display for Port {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.protocol, self.number)
+    }
+}
+
+/// A transport protocol. Displayed in capitals, as Kubernetes spells it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// `SCTP`
+    Sctp,
+    /// `TCP`
+    Tcp,
+    /// `UDP`
+    Udp,
+    /// Anything that Kubernetes may come to know.
+    Other(Box<str>),
+}
+
+impl From<&str> for Protocol {
+    fn from(name: &str) -> Self {
+        match name {
+            "SCTP" => Self::Sctp,
+            "TCP" => Self::Tcp,
+            "UDP" => Self::Udp,
+            other => Self::Other(other.into()),
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sctp => "SCTP",
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+            Self::Other(name) => name,
+        })
     }
 }
 
@@ -68,11 +104,27 @@ pub enum SharingError {
 pub struct Usage {
     /// The key all users agree on.
     pub key: SharingKey,
-    /// Users and their ports, ordered by Service.
-    pub users: Vec<(ServiceKey, Vec<Port>)>,
+    /// Users, ordered.
+    users: Vec<ServiceKey>,
+    /// Whose each port is; empty while the key allows no sharing, because then nobody can ask.
+    ports: BTreeMap<Port, ServiceKey>,
+}
+
+/// What the entry of a user changed for others.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Entered {
+    /// The address is used under this key since now.
+    pub rekeyed: bool,
+    /// A port that was taken is free.
+    pub port_freed: bool,
 }
 
 impl Usage {
+    /// Users, ordered.
+    pub fn users(&self) -> &[ServiceKey] {
+        &self.users
+    }
+
     /// Whether `service` may use the address with this key and these ports.
     ///
     /// # Errors
@@ -84,46 +136,52 @@ impl Usage {
         key: &SharingKey,
         ports: &[Port],
     ) -> Result<(), SharingError> {
-        let others = || self.users.iter().filter(|(user, _)| user != service);
+        let others = || self.users.iter().filter(|user| *user != service);
         if !self.key.allows(key) && others().next().is_some() {
-            let others = others().map(|(user, _)| user.as_str()).collect::<Vec<_>>().join(",");
+            let others = others().map(ServiceKey::as_str).collect::<Vec<_>>().join(",");
             return Err(SharingError::Key { service: service.clone(), others });
         }
         for port in ports {
-            if others().any(|(_, taken)| taken.contains(port)) {
+            if self.ports.get(port).is_some_and(|owner| owner != service) {
                 return Err(SharingError::Port { port: port.clone(), address });
             }
         }
         Ok(())
     }
 
-    /// Adds or updates a user. Returns whether this took away a key or a port that others may now use.
-    pub fn enter(&mut self, service: &ServiceKey, key: &SharingKey, ports: &[Port]) -> bool {
-        let key_changed = self.key != *key && !self.users.is_empty();
-        self.key = key.clone();
-        match self.users.binary_search_by(|(user, _)| user.cmp(service)) {
-            Ok(index) => {
-                let Some((_, taken)) = self.users.get_mut(index) else { return key_changed };
-                let port_freed = taken.iter().any(|port| !ports.contains(port));
-                *taken = ports.to_vec();
-                key_changed || port_freed
-            }
-            Err(index) => {
-                self.users.insert(index, (service.clone(), ports.to_vec()));
-                key_changed
-            }
+    /// Adds or updates a user that is admitted.
+    pub fn enter(&mut self, service: &ServiceKey, key: &SharingKey, ports: &[Port]) -> Entered {
+        let mut entered = Entered { rekeyed: self.key != *key || self.users.is_empty(), port_freed: false };
+        if self.key != *key {
+            self.key = key.clone();
         }
+        match self.users.binary_search(service) {
+            Ok(_) => entered.port_freed = self.drop_ports(service, ports),
+            Err(index) => self.users.insert(index, service.clone()),
+        }
+        if !key.sharing.is_empty() {
+            self.ports.extend(ports.iter().map(|port| (port.clone(), service.clone())));
+        }
+        entered
     }
 
     /// Removes a user. Returns whether it was one.
     pub fn leave(&mut self, service: &ServiceKey) -> bool {
-        match self.users.binary_search_by(|(user, _)| user.cmp(service)) {
+        match self.users.binary_search(service) {
             Ok(index) => {
                 self.users.remove(index);
+                self.drop_ports(service, &[]);
                 true
             }
             Err(_) => false,
         }
+    }
+
+    /// Takes from a user all ports but these. Returns whether it had others.
+    fn drop_ports(&mut self, service: &ServiceKey, keep: &[Port]) -> bool {
+        let before = self.ports.len();
+        self.ports.retain(|port, owner| owner != service || keep.contains(port));
+        self.ports.len() < before
     }
 }
 
@@ -169,9 +227,10 @@ mod tests {
     fn the_only_user_may_change_its_key_and_ports() {
         let service = ServiceKey::new("ns", "a");
         let mut usage = Usage::default();
-        assert!(!usage.enter(&service, &key("k", ""), &[tcp(80)]));
+        assert!(usage.enter(&service, &key("k", ""), &[tcp(80)]).rekeyed);
         usage.admits("192.0.2.1".parse().unwrap(), &service, &key("", ""), &[tcp(81)]).expect("nobody else is there");
-        assert!(usage.enter(&service, &key("", ""), &[tcp(81)]), "key and port 80 are free for others now");
+        let entered = usage.enter(&service, &key("", ""), &[tcp(81)]);
+        assert!(entered.rekeyed && entered.port_freed, "key and port 80 are free for others now");
         assert!(usage.leave(&service) && !usage.leave(&service));
     }
 }

@@ -11,14 +11,14 @@ use crate::fixtures::pool;
 
 struct Asker {
     key: ServiceKey,
-    labels: BTreeMap<String, String>,
+    labels: TextMap,
     ports: Vec<Port>,
     sharing: SharingKey,
 }
 
 fn asker(namespace: &str, name: &str) -> Asker {
     let ports = vec![Port { protocol: "TCP".into(), number: 80 }];
-    Asker { key: ServiceKey::new(namespace, name), labels: BTreeMap::new(), ports, sharing: SharingKey::default() }
+    Asker { key: ServiceKey::new(namespace, name), labels: TextMap::default(), ports, sharing: SharingKey::default() }
 }
 
 impl Asker {
@@ -33,7 +33,7 @@ const ONE_V4: Wanted = Wanted { stack: Stack::Single(Family::V4), policy: Policy
 fn allocator(pools: &[(&str, Pool)]) -> Allocator {
     let mut out = Allocator::new();
     let pools = pools.iter().map(|(name, pool)| (PoolName::from(*name), pool.clone())).collect();
-    out.set_pools(&pools, BTreeSet::new());
+    out.set_pools(&pools, &BTreeMap::new(), BTreeSet::new());
     out
 }
 
@@ -55,7 +55,7 @@ fn reserved(entries: &[&str], priority: i64, namespaces: &[&str], labels: &[(&st
 fn first(allocator: &mut Allocator, asker: &Asker) -> String {
     match allocator.allocate(&asker.client(), &ONE_V4) {
         Ok(addresses) => addresses[0].to_string(),
-        Err(error) => error.to_string(),
+        Err(refusal) => refusal.error.to_string(),
     }
 }
 
@@ -76,7 +76,7 @@ fn reserved_pools_come_first_by_priority_then_name_and_others_do_not_get_them() 
     assert_eq!(got, expected);
     assert_eq!(first(&mut allocator, &asker("other", "x")), "no available IPs");
     let mut labelled = asker("team", "labelled");
-    labelled.labels.insert("app".into(), "web".into());
+    labelled.labels.insert("app", "web");
     assert_eq!(first(&mut allocator, &labelled), "192.0.2.50");
 }
 
@@ -90,7 +90,7 @@ fn a_named_pool_need_not_be_automatic_but_must_be_for_this_service() {
     assert_eq!(first(&mut allocator, &asks), "no available IPs");
     let mut from = |name: &str| {
         let got = allocator.allocate_from(&asks.client(), &ONE_V4, &PoolName::from(name));
-        got.map(|addresses| addresses[0].to_string()).map_err(|error| error.to_string())
+        got.map(|addresses| addresses[0].to_string()).map_err(|refusal| refusal.error.to_string())
     };
     assert_eq!(from("manual"), Ok("192.0.2.0".into()));
     assert_eq!(from("team"), Err("pool team not compatible for ip assignment".into()));
@@ -114,7 +114,7 @@ fn addresses_that_cannot_go_together_are_refused_and_change_nothing() {
     for (texts, expected) in cases {
         let addresses: Vec<IpAddr> = texts.iter().map(|text| text.parse().expect("address")).collect();
         let error = allocator.assign(&asks.client(), &addresses).expect_err("must fail");
-        assert_eq!(error.to_string(), expected);
+        assert_eq!(error.error.to_string(), expected);
     }
     assert!(!allocator.knows(&asks.key));
 }
