@@ -19,7 +19,7 @@ pub use configuration_state::{
     ConfigurationResult, ConfigurationState, ConfigurationStateSpec, ConfigurationStateStatus,
 };
 pub use l2::{L2Advertisement, L2AdvertisementSpec, L2AdvertisementStatus, PreferredNodeSelector};
-pub use metallb::{ComponentConfig, FrrK8sConfig, LogLevel, MetalLB, MetalLBSpec, MetalLBStatus};
+pub use metallb::{ComponentConfig, ControllerConfig, FrrK8sConfig, LogLevel, MetalLB, MetalLBSpec, MetalLBStatus};
 pub use peer::{BGPPeer, BGPPeerSpec, BGPPeerStatus};
 pub use pool::{IPAddressPool, IPAddressPoolSpec, IPAddressPoolStatus, ServiceAllocation};
 pub use service_status::{

@@ -410,6 +410,7 @@ const KINDS: &[Kind] = &[
             spec.controllerConfig.affinity: core
             spec.controllerConfig.annotations: map
             spec.controllerConfig.priorityClassName: string
+            spec.controllerConfig.replicas: int32 min=1 max=5
             spec.controllerConfig.resources: core
             spec.controllerConfig.runtimeClassName: string
             spec.controllerNodeSelector: map

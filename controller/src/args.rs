@@ -22,11 +22,11 @@ pub struct Args {
     /// Namespace of MetalLB's own objects; default is the pod's namespace
     #[arg(long, env = "METALLB_NAMESPACE", default_value = "", hide_default_value = true)]
     pub namespace: String,
-    /// Ignored, for compatibility: the speakers' key is made by the operator
-    #[arg(long, env = "METALLB_ML_SECRET_NAME", default_value = "", hide = true)]
+    /// Name of the Secret with the key of MetalLB's speakers, made if it does not exist; empty makes none
+    #[arg(long, env = "METALLB_ML_SECRET_NAME", default_value = "", hide_default_value = true)]
     pub ml_secret_name: String,
-    /// Ignored, for compatibility
-    #[arg(long, env = "METALLB_DEPLOYMENT", default_value = "", hide = true)]
+    /// Name of the Deployment this controller belongs to; it owns the Secret
+    #[arg(long, env = "METALLB_DEPLOYMENT", default_value = "", hide_default_value = true)]
     pub deployment: String,
     /// How much to log
     #[arg(long, value_enum, default_value_t = LogLevel::Info)]
@@ -56,7 +56,7 @@ pub struct Args {
     /// Ignored, for compatibility
     #[arg(long, default_value = "", hide = true)]
     pub webhook_secret: String,
-    /// Name of the pod this controller runs in
+    /// Name of the pod this controller runs in; what it keeps in the API goes with that pod
     #[arg(long, env = "METALLB_POD_NAME", default_value = "", hide_default_value = true)]
     pub pod_name: String,
     /// Ignored, for compatibility

@@ -6,6 +6,8 @@
 //!  AddressPool                           ▼
 //!                                    allocator (who has which address) ──counters──▶ pool_status, metrics
 //! ```
+//! Of two controllers one leads (`leadership.rs`); the other only watches.
+//!
 //! `allocator/`, `state.rs` and `plan.rs` are pure: a function of what the API shows, without clock or IO.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -13,8 +15,11 @@
 pub mod allocator;
 mod apply;
 mod args;
+mod configuration_state;
 #[cfg(test)]
 mod fixtures;
+mod leadership;
+mod memberlist;
 mod metrics;
 pub mod plan;
 #[cfg(test)]
@@ -25,10 +30,10 @@ pub mod service;
 pub mod services;
 mod settle;
 pub mod state;
-pub mod text_map;
-pub mod waiting;
 #[cfg(test)]
 mod state_tests;
+pub mod text_map;
+pub mod waiting;
 mod wiring;
 
 use std::ffi::OsString;

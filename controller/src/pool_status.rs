@@ -12,7 +12,7 @@ use api::names::FIELD_MANAGER_CONTROLLER;
 use api::v1beta1::{IPAddressPool, IPAddressPoolStatus};
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
-use runtime::client::{explain, http_code};
+use runtime::client::{explain, http_code, was_fenced};
 use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
@@ -62,6 +62,11 @@ impl PoolStatus {
         left
     }
 
+    /// Whether requests are under way.
+    pub fn is_busy(&self) -> bool {
+        !self.running.is_empty()
+    }
+
     /// The next request that ended; `None` when it failed. Waits for ever while none is under way.
     pub async fn done(&mut self) -> Option<Stored> {
         match self.running.join_next().await {
@@ -84,7 +89,7 @@ async fn send(api: &Api<IPAddressPool>, write: &PoolStatusWrite) -> bool {
     let body = Patch::Merge(json!({"status": write.status}));
     match timeout(WRITE_TIMEOUT, api.patch_status(&write.name, &params, &body)).await {
         Ok(Ok(_)) => true,
-        Ok(Err(error)) if http_code(&error) == Some(404) => false,
+        Ok(Err(error)) if http_code(&error) == Some(404) || was_fenced(&error) => false,
         Ok(Err(error)) => {
             let reason = explain(&error);
             tracing::error!(event = "updateFailed", pool = write.name, reason, "cannot write the status of the pool");

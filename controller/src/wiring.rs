@@ -2,11 +2,12 @@
 //!
 //! ```text
 //!  watches ──────────┐
-//!  ended writes ─────┼─▶ owner: State::apply* ─▶ settle ─▶ Apply (services/status, Events)
-//!  retries ──────────┘        │ (the only task that touches State)
-//!                             └─ at most every 200 ms ─▶ PoolStatus, metrics
+//!  ended writes ─────┼─▶ owner: State::apply* ─▶ settle ─▶ Work (services/status, Events, pools)   while it leads
+//!  retries ──────────┤        │ (the only task that touches State)
+//!  the Lease ────────┘        └─ at most every 200 ms ─▶ PoolStatus, metrics
 //! ```
-//! With the apiserver away nothing comes in and nothing changes: no address is lost by that.
+//! A term begins like a start: fresh watches, fresh lists, fresh writers; see `leadership.rs`. With the apiserver away nothing
+//! comes in and nothing changes: no address is lost by that.
 
 use std::net::{Ipv6Addr, SocketAddr};
 use std::pin::Pin;
@@ -15,14 +16,13 @@ use std::time::Duration;
 use api::slim;
 use api::v1beta1::{AddressPool, IPAddressPool};
 use config::NamespaceLabels;
-use futures::stream::{self, SelectAll};
+use futures::stream::SelectAll;
 use futures::{FutureExt, Stream, StreamExt};
-use kube::api::ListParams;
 use kube::{Api, Client};
-use runtime::client::{self, Retry, http_code};
-use runtime::events::Publisher;
+use runtime::client::{self, Retry};
 use runtime::health::Health;
 use runtime::index::map_event;
+use runtime::leader::{self, Leadership, Term};
 use runtime::metrics::{Registry, serve_https};
 use runtime::shutdown::Shutdown;
 use runtime::tasks::Tasks;
@@ -30,15 +30,14 @@ use runtime::tls::TlsSource;
 use runtime::watch::{Event, WatchConfig, WatchMetrics, watched, watched_guarded};
 use tokio::time::{Instant, MissedTickBehavior, sleep_until};
 
-use crate::apply::{self, Apply, Done, Next};
+use crate::apply::{self, Done, Next};
 use crate::args::Args;
+use crate::leadership::{Ended, Place, Work, ended};
+use crate::memberlist;
 use crate::metrics::Metrics;
-use crate::pool_status::PoolStatus;
 use crate::service::Service;
 use crate::state::{Action, Input, Outcome, State};
 
-/// Component name of our Events.
-const COMPONENT: &str = "metallb-controller";
 /// How long the parts may take to stop.
 const GRACE: Duration = Duration::from_secs(5);
 /// Most changes taken in before the next decision.
@@ -46,8 +45,8 @@ const BATCH: usize = 1024;
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// Changes of the pools' numbers are collected for this long.
 const COALESCE: Duration = Duration::from_millis(200);
-/// Between attempts to find out whether the AddressPool CRD is there.
-const PROBE_PAUSE: Duration = Duration::from_secs(2);
+/// A term waits for its lists, so they come in few round trips.
+const PAGE_SIZE: u32 = 2000;
 
 type Inputs = SelectAll<Pin<Box<dyn Stream<Item = Input> + Send>>>;
 
@@ -72,32 +71,54 @@ pub async fn allocate(args: Args) -> anyhow::Result<()> {
     let tls = TlsSource::from_flags(args.tls.clone(), &args.metrics_cert_dir);
     tasks.spawn("the metrics server", serve_https(scrapes, registry, tls, Some(client.clone()), shutdown.clone()));
 
-    let mut state = State::new(settings.class);
-    state.lead();
+    let place = Place {
+        client,
+        pod: args.pod_name,
+        memberlist: memberlist::Settings {
+            namespace: settings.namespace,
+            secret: args.ml_secret_name,
+            deployment: args.deployment,
+        },
+        watch_metrics,
+    };
+    let (leadership, follower) = leader::follow(&place.client, place.settings(), place.watch_metrics.clone())?;
     let owner = Owner {
-        inputs: watches(&client, &settings.namespace, &watch_metrics),
-        apply: Apply::new(client.clone(), Publisher::new(client.clone(), COMPONENT)),
-        pool_status: PoolStatus::new(client, &settings.namespace),
-        state,
+        inputs: watches(&place),
+        place,
+        leadership,
+        work: None,
+        state: State::new(settings.class),
         metrics,
         health,
+        was_synced: false,
+        begun: false,
         numbers_due: None,
         shown: 0,
     };
-    let until = shutdown.clone();
-    tasks.spawn("the owner of the addresses", async move {
-        until.or(owner.run()).await;
+    // The Lease is given back after the last write, so its task ends after the owner.
+    let done = Shutdown::new();
+    let until = done.clone();
+    tasks.spawn("the task that holds the Lease", async move {
+        until.or(follower).await;
         Ok(())
+    });
+    tasks.spawn("the owner of the addresses", async move {
+        let outcome = owner.run(shutdown).await;
+        done.trigger();
+        outcome
     });
     tasks.run(GRACE).await
 }
 
 /// Everything the controller watches in the cluster. All Services, not only load balancers: one that stops being one has
 /// something of ours to give back.
-fn watches(client: &Client, namespace: &str, metrics: &WatchMetrics) -> Inputs {
-    let all = WatchConfig::default;
-    let c = || client.clone();
-    let m = || metrics.clone();
+fn watches(place: &Place) -> Inputs {
+    let namespace = &place.memberlist.namespace;
+    let all = || WatchConfig { page_size: PAGE_SIZE, ..WatchConfig::default() };
+    // AddressPool is deprecated, and a cluster that never had it may lack its CRD.
+    let optional = WatchConfig { optional: true, ..all() };
+    let c = || -> Client { place.client.clone() };
+    let m = || -> WatchMetrics { place.watch_metrics.clone() };
     let pools: Api<IPAddressPool> = Api::namespaced(c(), namespace);
     let address_pools: Api<AddressPool> = Api::namespaced(c(), namespace);
 
@@ -105,9 +126,8 @@ fn watches(client: &Client, namespace: &str, metrics: &WatchMetrics) -> Inputs {
     inputs.push(watched(Api::<slim::Service>::all(c()), all(), m()).filter_map(async |event| service(event)).boxed());
     inputs.push(watched(Api::<slim::Namespace>::all(c()), all(), m()).map(namespace_labels).boxed());
     inputs.push(watched_guarded(pools, all(), m()).map(|event| Input::Pool(map_event(event, Into::into))).boxed());
-    inputs.push(absent_crd(address_pools.clone()).boxed());
     inputs.push(
-        watched_guarded(address_pools, all(), m())
+        watched_guarded(address_pools, optional, m())
             .map(|event| Input::AddressPool(map_event(event, Into::into)))
             .boxed(),
     );
@@ -132,36 +152,20 @@ fn namespace_labels(event: Event<slim::Namespace>) -> Input {
     }))
 }
 
-/// AddressPool is deprecated, and a cluster that never had it may lack its CRD. Then its list counts as complete and empty;
-/// otherwise its watch, which waits for the CRD, would keep every Service waiting too.
-fn absent_crd(api: Api<AddressPool>) -> impl Stream<Item = Input> + Send {
-    let probe = async move {
-        loop {
-            match api.list_metadata(&ListParams::default().limit(1)).await {
-                Ok(_) => return Vec::new(),
-                Err(error) if http_code(&error) == Some(404) => {
-                    tracing::warn!(
-                        event = "crdMissing",
-                        kind = "AddressPool",
-                        "the CRD of the deprecated kind AddressPool is not installed; going on without it"
-                    );
-                    return vec![Input::AddressPool(Event::Init), Input::AddressPool(Event::InitDone)];
-                }
-                Err(_) => tokio::time::sleep(PROBE_PAUSE).await,
-            }
-        }
-    };
-    stream::once(probe).flat_map(stream::iter)
-}
-
 /// The one task that decides.
 struct Owner {
     inputs: Inputs,
-    apply: Apply,
-    pool_status: PoolStatus,
+    place: Place,
+    leadership: Leadership,
+    /// While this controller leads.
+    work: Option<Work>,
     state: State,
     metrics: Metrics,
     health: Health,
+    /// Whether every list was in once: then this controller is able to lead.
+    was_synced: bool,
+    /// Whether every list of this term is in.
+    begun: bool,
     /// When to bring pool statuses and metrics up to date.
     numbers_due: Option<Instant>,
     /// Generation of the numbers shown last.
@@ -169,29 +173,44 @@ struct Owner {
 }
 
 impl Owner {
-    async fn run(mut self) {
+    async fn run(mut self, shutdown: Shutdown) -> anyhow::Result<()> {
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut was_synced = false;
         loop {
             tokio::select! {
+                () = shutdown.wait() => break,
+                term = self.leadership.changed() => self.turn(term).await?,
                 Some(input) = self.inputs.next() => self.take_in(input),
-                next = self.apply.next() => match next {
-                    Next::Done(done) => self.written(done),
-                    Next::Retry(key) => self.state.retry(&key),
-                },
-                stored = self.pool_status.done() => {
-                    if let Some((name, status)) = stored {
-                        self.state.pool_status_stored(&name, status);
-                    }
-                    self.numbers_due.get_or_insert_with(|| Instant::now() + COALESCE);
-                }
+                ended = ended(&mut self.work) => self.ended(ended),
                 () = at(self.numbers_due) => self.show_numbers(),
                 _ = heartbeat.tick() => self.health.heartbeat(),
             }
             self.decide();
-            self.show_readiness(&mut was_synced);
+            self.show_readiness();
         }
+        let answered = match self.work.take() {
+            Some(work) => work.drain().await,
+            None => true,
+        };
+        self.leadership.stop(answered).await;
+        Ok(())
+    }
+
+    /// Begins or ends a term.
+    async fn turn(&mut self, term: Option<Term>) -> anyhow::Result<()> {
+        self.work = None;
+        self.state.follow();
+        self.metrics.observe_pools(std::iter::empty(), std::iter::empty());
+        self.numbers_due = None;
+        self.metrics.observe_leader(term.is_some());
+        if let Some(term) = term {
+            self.work = Some(Work::begin(&term, &self.place).await?);
+            // What the leader before wrote must be seen, and a watch may lag: everything is listed anew.
+            self.inputs = watches(&self.place);
+            self.state.lead();
+            self.begun = false;
+        }
+        Ok(())
     }
 
     /// Takes in a change and whatever else is there already.
@@ -210,50 +229,82 @@ impl Owner {
         }
     }
 
+    fn ended(&mut self, ended: Ended) {
+        match ended {
+            Ended::Service(Next::Done(done)) => self.written(done),
+            Ended::Service(Next::Retry(key)) => self.state.retry(&key),
+            Ended::Pool(stored) => {
+                if let Some((name, status)) = stored {
+                    self.state.pool_status_stored(&name, status);
+                }
+                self.numbers_due.get_or_insert_with(|| Instant::now() + COALESCE);
+            }
+        }
+    }
+
     fn written(&mut self, done: Done) {
-        self.metrics.update_errors.inc_by(u64::from(!matches!(done.outcome, Outcome::Stored(_))));
-        if self.state.written(done.attempt, &done.key, done.outcome) {
-            self.apply.retry_later(done.key);
+        self.metrics.configuration.failed(u64::from(!matches!(done.outcome, Outcome::Stored(_))));
+        if self.state.written(done.attempt, &done.key, done.outcome)
+            && let Some(work) = &mut self.work
+        {
+            work.apply.retry_later(done.key);
         }
     }
 
     fn decide(&mut self) {
+        let Some(work) = &mut self.work else {
+            self.metrics.configuration.observe(self.was_synced, false);
+            return;
+        };
         let before = self.state.convergences();
         for action in self.state.settle() {
             match action {
-                Action::Write(write) => self.apply.write(write),
-                Action::Note(subject, note) => self.apply.note(&subject, &note),
+                Action::Write(write) => work.write(write),
+                Action::Note(subject, note) => work.apply.note(&subject, &note),
                 Action::Log(key, step) => apply::log(&key, &step),
-                Action::Report(report) => self.apply.report(&report),
-                Action::Later(key, pause) => self.apply.later(key, pause),
+                Action::Report(report) => work.apply.report(&report),
+                Action::Later(key, pause) => work.apply.later(key, pause),
             }
         }
-        self.metrics.updates.inc_by(self.state.convergences() - before);
-        self.metrics.observe_config(self.state.is_synced(), self.state.is_config_stale());
+        self.metrics.configuration.updated(self.state.convergences() - before);
+        if !self.state.is_synced() {
+            return;
+        }
+        self.metrics.configuration.observe(true, self.state.is_config_stale());
+        work.tell(self.state.errors());
+        if !std::mem::replace(&mut self.begun, true) {
+            self.shown = u64::MAX;
+            let waiting = self.state.waiting();
+            tracing::info!(event = "leading", waiting, "every list is in, addresses are given out");
+        }
         if self.state.allocator().generation() != self.shown {
             self.numbers_due.get_or_insert_with(|| Instant::now() + COALESCE);
         }
     }
 
     fn show_numbers(&mut self) {
-        self.shown = self.state.allocator().generation();
-        self.metrics.observe_pools(self.state.allocator().counters());
-        let left = self.pool_status.write(self.state.pool_status_writes());
+        self.numbers_due = None;
+        let Some(work) = &mut self.work else { return };
+        let allocator = self.state.allocator();
+        self.shown = allocator.generation();
+        let holders = allocator.allocations().map(|(_, allocation)| &allocation.pool);
+        self.metrics.observe_pools(allocator.counters(), holders);
+        let left = work.pool_status.write(self.state.pool_status_writes());
         self.numbers_due = left.then(|| Instant::now() + COALESCE);
     }
 
-    fn show_readiness(&self, was_synced: &mut bool) {
+    /// Once ready, always ready: when the apiserver is away, a restart would not bring it back.
+    fn show_readiness(&mut self) {
         let missing = self.state.missing();
-        if missing.is_empty() && !*was_synced {
-            *was_synced = true;
-            tracing::info!(
-                event = "synced",
-                waiting = self.state.waiting(),
-                "every list is in, addresses are given out"
-            );
-            self.health.set_ready(true);
-        } else if !missing.is_empty() {
+        let listed = missing.is_empty();
+        if !self.was_synced && !listed {
             self.health.set_unready(format!("waiting for the list of {}", missing.join(", ")));
+        }
+        if !self.was_synced && listed {
+            self.was_synced = true;
+            self.health.set_ready(true);
+            self.leadership.compete();
+            tracing::info!(event = "synced", "every list is in, ready to lead");
         }
     }
 }

@@ -40,6 +40,27 @@ impl EventType {
     }
 }
 
+/// The object an Event is about. `uid` and `resource_version` are left out when they are empty.
+pub fn reference(
+    api_version: &str,
+    kind: &str,
+    key: (&str, &str),
+    uid: &str,
+    resource_version: &str,
+) -> ObjectReference {
+    let (namespace, name) = key;
+    let known = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+    ObjectReference {
+        api_version: Some(api_version.to_owned()),
+        kind: Some(kind.to_owned()),
+        namespace: known(namespace),
+        name: Some(name.to_owned()),
+        uid: known(uid),
+        resource_version: known(resource_version),
+        ..ObjectReference::default()
+    }
+}
+
 /// Events that may wait for the apiserver.
 const QUEUE: usize = 1024;
 /// How long one write may take.

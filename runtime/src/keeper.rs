@@ -1,15 +1,16 @@
 //! Keeps one object of the API as this process describes it.
 //!
 //! ```text
-//!  Description ──┐                        ┌─▶ apply: labels, owner          (one field manager)
-//!                ├─▶ difference (pure) ───┤
-//!  watch ────────┘                        └─▶ apply: status and conditions  (another, on the status subresource)
+//!  Settings, Verdict ──┐                        ┌─▶ apply: labels, owner          (one field manager)
+//!                      ├─▶ difference (pure) ───┤
+//!  watch ──────────────┘                        └─▶ apply: status and conditions  (another, on the status subresource)
 //! ```
 //! The object comes back when somebody deletes it, and what somebody changes is put right. When nothing differs, nothing is
 //! written: not at a restart, and not while the same errors are found again and again.
 
 mod description;
 
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
@@ -29,8 +30,8 @@ use crate::client::{explain, http_code, was_fenced};
 use crate::repeats::Repeats;
 use crate::watch::{Event, WatchConfig, WatchMetrics, watched};
 
-pub use description::{Description, Verdict, Wording};
-use description::{Identity, Write, difference};
+use description::{Description, Identity, Write, difference};
+pub use description::{Verdict, Wording};
 
 /// How long one write may take.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -52,19 +53,22 @@ pub struct Settings {
     pub manager: String,
     /// Field manager of the status.
     pub status_manager: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Whose end is its end.
+    pub owner: Option<OwnerReference>,
     /// Each write waits for up to this long first, so that many processes do not write at the same moment.
     pub jitter: Duration,
 }
 
-/// Keeps the object as the newest description says, for as long as the future is polled and `descriptions` has a sender.
-/// Without a description nothing is done.
+/// Keeps the object with the newest verdict in its status, for as long as the future is polled and `verdicts` has a sender.
 ///
 /// `reader` watches, `writer` writes; they differ where only a leader may write.
 pub async fn keep<K>(
     reader: Client,
     writer: Client,
     settings: Settings,
-    descriptions: watch::Receiver<Option<Description>>,
+    verdicts: watch::Receiver<Verdict>,
     metrics: WatchMetrics,
 ) where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
@@ -81,7 +85,7 @@ pub async fn keep<K>(
     let events = watched::<K>(Api::namespaced(reader, &settings.namespace), only_ours, metrics);
     let api = Api::<K>::namespaced(writer, &settings.namespace);
     let keeper = Keeper { api, settings, repeats: Repeats::default() };
-    keeper.run(events.boxed(), descriptions).await;
+    keeper.run(events.boxed(), verdicts).await;
 }
 
 struct Keeper<K> {
@@ -94,54 +98,51 @@ impl<K> Keeper<K>
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Serialize + DeserializeOwned,
 {
-    async fn run(
-        mut self,
-        mut events: impl Stream<Item = Event<K>> + Unpin,
-        mut descriptions: watch::Receiver<Option<Description>>,
-    ) {
+    async fn run(mut self, mut events: impl Stream<Item = Event<K>> + Unpin, mut verdicts: watch::Receiver<Verdict>) {
         let mut stored = Stored::default();
         let mut pace = Pace::default();
         loop {
-            let description = descriptions.borrow_and_update().clone();
-            let identity = Identity {
-                api_version: K::api_version(&()).into_owned(),
-                kind: K::kind(&()).into_owned(),
-                name: self.settings.name.clone(),
-                status_manager: self.settings.status_manager.clone(),
-            };
-            let write = match (&description, &stored.object) {
-                (Some(description), Some(object)) => {
-                    difference(&identity, description, object.as_ref(), Timestamp::now())
-                }
-                _ => None,
-            };
-            let Some(write) = write else {
+            let Some(write) = self.wanted(&stored, &mut verdicts) else {
                 tokio::select! {
                     Some(event) = events.next() => stored.take(event),
-                    changed = descriptions.changed() => if changed.is_err() { return },
+                    changed = verdicts.changed() => if changed.is_err() { return },
                 }
                 continue;
             };
             let pause = pace.before_write(Instant::now()) + jitter(self.settings.jitter);
-            if !pause.is_zero() {
-                // What happens meanwhile may make the write needless.
-                let pause = tokio::time::sleep(pause);
-                tokio::pin!(pause);
-                loop {
-                    tokio::select! {
-                        () = &mut pause => break,
-                        Some(event) = events.next() => stored.take(event),
-                    }
-                }
-                let newest = descriptions.borrow_and_update().clone();
-                let object = stored.object.as_ref().and_then(Option::as_ref);
-                let write = newest.and_then(|newest| difference(&identity, &newest, object, Timestamp::now()));
-                let Some(write) = write else { continue };
+            if pause.is_zero() {
                 self.write(write, &mut stored, &mut pace).await;
                 continue;
             }
-            self.write(write, &mut stored, &mut pace).await;
+            // What happens meanwhile may make the write needless.
+            let pause = tokio::time::sleep(pause);
+            tokio::pin!(pause);
+            loop {
+                tokio::select! {
+                    () = &mut pause => break,
+                    Some(event) = events.next() => stored.take(event),
+                }
+            }
+            if let Some(write) = self.wanted(&stored, &mut verdicts) {
+                self.write(write, &mut stored, &mut pace).await;
+            }
         }
+    }
+
+    fn wanted(&self, stored: &Stored, verdicts: &mut watch::Receiver<Verdict>) -> Option<Write> {
+        let settings = &self.settings;
+        let description = Description {
+            labels: settings.labels.clone(),
+            owner: settings.owner.clone(),
+            verdict: verdicts.borrow_and_update().clone(),
+        };
+        let identity = Identity {
+            api_version: K::api_version(&()).into_owned(),
+            kind: K::kind(&()).into_owned(),
+            name: settings.name.clone(),
+            status_manager: settings.status_manager.clone(),
+        };
+        difference(&identity, &description, stored.object.as_ref()?.as_ref(), Timestamp::now())
     }
 
     async fn write(&mut self, write: Write, stored: &mut Stored, pace: &mut Pace) {

@@ -20,7 +20,6 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
-use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -133,9 +132,7 @@ pub fn follow(
 
 /// A name that no other process ever had.
 fn identity(pod: &str) -> anyhow::Result<String> {
-    let mut random = [0; 5];
-    SystemRandom::new().fill(&mut random).map_err(|_| anyhow::anyhow!("the system has no random numbers"))?;
-    let suffix: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    let suffix: String = crate::random::bytes(5)?.iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(format!("{}_{suffix}", if pod.is_empty() { "process" } else { pod }))
 }
 

@@ -25,9 +25,11 @@ pub mod listen;
 pub mod logging;
 pub mod metrics;
 mod program;
-mod repeats;
+pub mod random;
+pub mod repeats;
 pub mod shutdown;
 pub mod tasks;
+pub mod throttle;
 pub mod tls;
 pub mod watch;
 

@@ -8,6 +8,7 @@
 //! Keep all families of a program in one struct and pass it on; there are no statics.
 
 mod access;
+mod configuration;
 mod process;
 mod server;
 
@@ -23,6 +24,7 @@ pub use prometheus_client::metrics::family::Family;
 pub use prometheus_client::metrics::gauge::Gauge;
 pub use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 
+pub use configuration::ConfigurationMetrics;
 pub use server::serve_https;
 
 /// A counter whose name is shown as it was given, as Go's client does (OpenMetrics would append `_total`).

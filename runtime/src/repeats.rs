@@ -13,13 +13,13 @@ const REMINDER: Duration = Duration::from_secs(600);
 
 /// The failures of one action, told apart by their text.
 #[derive(Debug, Default)]
-pub(crate) struct Repeats {
+pub struct Repeats {
     last: Option<(String, Instant)>,
 }
 
 impl Repeats {
     /// Notes a failure; true when it should be logged.
-    pub(crate) fn failed(&mut self, text: &str, now: Instant) -> bool {
+    pub fn failed(&mut self, text: &str, now: Instant) -> bool {
         let known = self
             .last
             .as_ref()
@@ -31,7 +31,7 @@ impl Repeats {
     }
 
     /// Notes a success; true when failures came before it.
-    pub(crate) fn succeeded(&mut self) -> bool {
+    pub fn succeeded(&mut self) -> bool {
         self.last.take().is_some()
     }
 }

@@ -36,11 +36,16 @@ pub struct WatchConfig {
     /// Seconds until the apiserver ends a watch and it is resumed, less than 295; a dead connection is noticed 5 s after
     /// that, or earlier through TCP keep-alive.
     pub timeout_seconds: u32,
+    /// Objects per page of a list. Big pages cost memory for a moment, small ones round trips.
+    pub page_size: u32,
+    /// The cluster may lack this kind: when its CRD is missing, the list counts as complete and empty, and the watch goes on
+    /// until somebody installs it.
+    pub optional: bool,
 }
 
 impl Default for WatchConfig {
     fn default() -> Self {
-        Self { label_selector: None, field_selector: None, timeout_seconds: 60 }
+        Self { label_selector: None, field_selector: None, timeout_seconds: 60, page_size: 500, optional: false }
     }
 }
 
@@ -94,13 +99,17 @@ pub fn watched<K>(
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    let mut settings = Config::default().timeout(config.timeout_seconds);
+    let mut settings = Config::default().timeout(config.timeout_seconds).page_size(config.page_size);
     settings.label_selector = config.label_selector;
     settings.field_selector = config.field_selector;
-    let mut monitor = Monitor::new(Watched::of::<K>(), metrics);
-    watcher(api, settings)
-        .backoff(Delays::default())
-        .filter_map(move |item| std::future::ready(monitor.observe(item, Instant::now())))
+    let mut monitor = Monitor { optional: config.optional, ..Monitor::new(Watched::of::<K>(), metrics) };
+    let mut absence = config.optional.then(Absence::default);
+    watcher(api, settings).backoff(Delays::default()).flat_map(move |item| {
+        let absent = absence.as_mut().is_some_and(|absence| absence.observe(&item));
+        let event = monitor.observe(item, Instant::now());
+        let empty = if absent { vec![Event::Init, Event::InitDone] } else { Vec::new() };
+        futures::stream::iter(event.into_iter().chain(empty))
+    })
 }
 
 /// Watches custom resources; a malformed object arrives as [`Broken`] and the others go on.
@@ -131,6 +140,29 @@ fn guarded<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(api: A
     match api.namespace().map(str::to_owned) {
         Some(namespace) => Api::namespaced(api.into_client(), &namespace),
         None => Api::all(api.into_client()),
+    }
+}
+
+/// Finds out that the CRD of an optional kind is missing: the first two lists are answered with 404. One is not enough, an
+/// apiserver that starts may not know its CRDs yet.
+#[derive(Debug, Default)]
+struct Absence {
+    missing: u32,
+    settled: bool,
+}
+
+impl Absence {
+    /// Whether to report an empty list now.
+    fn observe<K>(&mut self, item: &Result<Event<K>, Error>) -> bool {
+        match item {
+            Ok(Event::Init) => {}
+            Ok(_) => self.settled = true,
+            Err(error) if code_of(error) == Some(404) => self.missing += 1,
+            Err(_) => self.missing = 0,
+        }
+        let absent = !self.settled && self.missing >= 2;
+        self.settled |= absent;
+        absent
     }
 }
 
@@ -193,11 +225,12 @@ struct Monitor {
     watched: Watched,
     metrics: WatchMetrics,
     repeats: Repeats,
+    optional: bool,
 }
 
 impl Monitor {
     fn new(watched: Watched, metrics: WatchMetrics) -> Self {
-        Self { watched, metrics, repeats: Repeats::default() }
+        Self { watched, metrics, repeats: Repeats::default(), optional: false }
     }
 
     fn observe<K>(&mut self, item: Result<Event<K>, Error>, now: Instant) -> Option<Event<K>> {
@@ -224,6 +257,13 @@ impl Monitor {
         if code == Some(410) {
             // The place in the history is too old. The watcher lists again; nobody needs to act.
             tracing::debug!(event = "watchExpired", kind, "watch expired, listing again");
+            return;
+        }
+        if code == Some(404) && self.optional {
+            let text = format!("the CustomResourceDefinition {} is not installed", self.watched.resource);
+            if self.repeats.failed(&text, now) {
+                tracing::warn!(event = "crdMissing", kind, "{text}; going on without {kind} until it is");
+            }
             return;
         }
         let text = self.watched.explain(error);
@@ -319,6 +359,27 @@ mod tests {
             metrics.errors.get_or_create(&labels).get()
         };
         assert_eq!((count("500"), count("network")), (2, 1));
+    }
+
+    #[test]
+    fn a_kind_without_a_crd_counts_as_empty_once_and_only_before_its_first_list() {
+        let mut absence = Absence::default();
+        let items = [
+            Ok(Event::Init),
+            Err(failure(404, "404 page not found")),
+            Ok(Event::Init),
+            Err(failure(503, "not yet")),
+            Err(failure(404, "404 page not found")),
+            Err(failure(404, "404 page not found")),
+            Err(failure(404, "404 page not found")),
+        ];
+        let reported: Vec<bool> = items.iter().map(|item: &Result<Event<u8>, Error>| absence.observe(item)).collect();
+        assert_eq!(reported, [false, false, false, false, false, true, false]);
+        let mut present = Absence::default();
+        assert!(!present.observe(&Ok(Event::<u8>::InitDone)));
+        for _ in 0..3 {
+            assert!(!present.observe::<u8>(&Err(failure(404, "the CRD was deleted"))));
+        }
     }
 
     #[test]

@@ -66,7 +66,7 @@ pub struct MetalLBSpec {
 
     /// Further settings of the controller Deployment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub controller_config: Option<ComponentConfig>,
+    pub controller_config: Option<ControllerConfig>,
 
     /// Further settings of the speaker DaemonSet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -79,6 +79,20 @@ pub struct MetalLBSpec {
     /// Settings of the frr-k8s backends.
     #[serde(default, rename = "frrk8sConfig", skip_serializing_if = "Option::is_none")]
     pub frrk8s_config: Option<FrrK8sConfig>,
+}
+
+/// Settings of the controller Deployment.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ControllerConfig {
+    /// How many controllers run. One gives out addresses, the others stand by and take over within seconds. Default 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 5))]
+    pub replicas: Option<i32>,
+
+    /// What all programs have.
+    #[serde(flatten)]
+    pub component: ComponentConfig,
 }
 
 /// Settings of the pods of one program.

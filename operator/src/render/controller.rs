@@ -1,30 +1,57 @@
-//! Deployment `controller`: one pod that gives Services their addresses.
+//! Deployment `controller`: the pod that gives Services their addresses, and those that stand by.
 
 use api::names;
 use k8s_openapi_ext::{ContainerExt as _, DeploymentExt as _, EnvVarExt as _, PodSpecExt as _, appsv1, corev1};
 
+use serde_json::json;
+
 use super::settings::Settings;
-use super::{RenderError, Scope, labels, pod};
+use super::{RenderError, Scope, labels, pod, recast};
 use crate::object::{Kind, Rendered};
 
-/// Time to finish the write in flight.
+/// Time to finish the writes under way and to give the Lease back.
 const GRACE_SECONDS: i64 = 5;
 
 pub(super) fn deployment(scope: &Scope, settings: &Settings) -> Result<Rendered, RenderError> {
+    let mut template = pod_template(scope, settings);
+    if settings.controllers > 1
+        && let Some(spec) = &mut template.spec
+        && spec.affinity.is_none()
+    {
+        spec.affinity = Some(apart()?);
+    }
+    let deployment = appsv1::Deployment::new(names::CONTROLLER)
+        .replicas(settings.controllers)
+        .revision_history_limit(3)
+        .match_labels(labels::selector(names::CONTROLLER))
+        // MetalLB's own controller knows no Lease, so the old pods end before the new ones start, however many there are.
+        .strategy(appsv1::DeploymentStrategy { type_: Some("Recreate".to_owned()), rolling_update: None })
+        .template(template);
+    scope.finish(Kind::Deployment, names::CONTROLLER, deployment)
+}
+
+/// Two controllers on one node would end together.
+fn apart() -> Result<corev1::Affinity, RenderError> {
+    recast(
+        "controllerConfig.affinity",
+        &json!({"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{
+            "weight": 100,
+            "podAffinityTerm": {
+                "topologyKey": names::LABEL_HOSTNAME,
+                "labelSelector": {"matchLabels": labels::selector(names::CONTROLLER)},
+            },
+        }]}}),
+    )
+}
+
+fn pod_template(scope: &Scope, settings: &Settings) -> corev1::PodTemplateSpec {
     let spec = corev1::PodSpec {
         security_context: Some(pod::unprivileged()),
         ..corev1::PodSpec::container(container(scope, settings))
             .service_account_name(names::CONTROLLER)
             .termination_grace_period_seconds(GRACE_SECONDS)
     };
-    let deployment = appsv1::Deployment::new(names::CONTROLLER)
-        .replicas(1)
-        .revision_history_limit(3)
-        .match_labels(labels::selector(names::CONTROLLER))
-        // Two controllers must never allocate at the same time, so the old one ends before the new one starts.
-        .strategy(appsv1::DeploymentStrategy { type_: Some("Recreate".to_owned()), rolling_update: None })
-        .template(pod::template(names::CONTROLLER, spec, &settings.controller));
-    scope.finish(Kind::Deployment, names::CONTROLLER, deployment)
+    pod::template(names::CONTROLLER, spec, &settings.controller)
 }
 
 fn container(scope: &Scope, settings: &Settings) -> corev1::Container {

@@ -80,12 +80,16 @@ impl Component {
         match self {
             Self::Controller => rules.extend([
                 rule(names::GROUP, ["ipaddresspools/status"], ["get", "patch", "update"]),
+                // Two controllers agree on who leads.
+                rule("coordination.k8s.io", ["leases"], [READ.as_slice(), &["create", "patch", "update"]].concat()),
                 rule("apps", ["deployments"], ["get"]).resource_names([names::CONTROLLER]),
                 rule("", ["secrets"], ["get"]).resource_names([super::MEMBERLIST_SECRET]),
                 // A name cannot be demanded of what does not exist yet.
                 rule("", ["secrets"], ["create"]),
             ]),
             Self::Speaker => rules.extend([
+                // Whether the password Secrets that peers name are there and of the right type.
+                rule("", ["secrets"], READ),
                 rule(
                     names::GROUP,
                     ["servicebgpstatuses", "servicel2statuses"],

@@ -51,6 +51,8 @@ pub(super) struct Settings {
     pub log_level: String,
     /// Value of `--lb-class`, when set.
     pub load_balancer_class: Option<String>,
+    /// How many controllers run.
+    pub controllers: i32,
     /// The controller's pods.
     pub controller: PodSettings,
     /// The speakers' pods.
@@ -81,13 +83,15 @@ impl Settings {
                 return Err(RenderError::BackendUnavailable(other));
             }
         }
+        let controller = spec.controller_config.as_ref();
         Ok(Self {
+            controllers: controller.and_then(|config| config.replicas).unwrap_or(1),
             log_level: spec.log_level.unwrap_or_default().as_str().to_owned(),
             load_balancer_class: spec.load_balancer_class.clone().filter(|class| !class.is_empty()),
             controller: PodSettings::read(
                 &spec.controller_node_selector,
                 ("controllerTolerations", &spec.controller_tolerations),
-                ("controllerConfig", spec.controller_config.as_ref()),
+                ("controllerConfig", controller.map(|config| &config.component)),
             )?,
             speaker: PodSettings::read(
                 &spec.node_selector,

@@ -39,6 +39,7 @@ fn everything() -> Value {
         "controllerNodeSelector": {"zone": "a"},
         "controllerTolerations": [{"key": "c", "operator": "Equal", "value": "v", "effect": "NoExecute", "tolerationSeconds": 30}],
         "controllerConfig": {
+            "replicas": 2,
             "priorityClassName": "high",
             "runtimeClassName": "kata",
             "annotations": {"note": "controller"},
@@ -101,6 +102,18 @@ fn ports_and_namespace_come_from_the_environment() {
             rendered.id.namespace == if rendered.id.kind.is_namespaced() { "elsewhere" } else { "" }
         })
     );
+}
+
+#[test]
+fn controllers_are_replaced_never_rolled_and_several_of_them_avoid_each_other() {
+    for (replicas, apart) in [(1, 0), (2, 1), (5, 1)] {
+        let objects = render(&metallb(json!({"controllerConfig": {"replicas": replicas}})), &facts()).unwrap();
+        let spec = &find(&objects, Kind::Deployment)["spec"];
+        assert_eq!((&spec["replicas"], &spec["strategy"]), (&json!(replicas), &json!({"type": "Recreate"})));
+        let affinity = &spec["template"]["spec"]["affinity"]["podAntiAffinity"];
+        let terms = affinity["preferredDuringSchedulingIgnoredDuringExecution"].as_array().map_or(0, Vec::len);
+        assert_eq!(terms, apart, "{replicas} replicas");
+    }
 }
 
 #[test]

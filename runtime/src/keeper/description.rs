@@ -18,12 +18,9 @@ const MESSAGE_LIMIT: usize = 32_768;
 
 /// What an object should look like.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Description {
-    /// Its labels.
+pub(super) struct Description {
     pub labels: BTreeMap<String, String>,
-    /// Whose end is its end.
     pub owner: Option<OwnerReference>,
-    /// Its status.
     pub verdict: Verdict,
 }
 

@@ -51,9 +51,10 @@ fn store(object: Option<Value>, write: Write) -> Value {
         }
         Write::Remove(body) => {
             for (key, value) in body["status"].as_object().unwrap() {
-                match value {
-                    Value::Null => drop(object["status"].as_object_mut().unwrap().remove(key)),
-                    value => object["status"][key] = value.clone(),
+                if value.is_null() {
+                    object["status"].as_object_mut().unwrap().remove(key);
+                } else {
+                    object["status"][key] = value.clone();
                 }
             }
         }
