@@ -122,11 +122,16 @@ impl Cluster {
         self.state.lead();
         let services: Vec<Service> = self.services.values().cloned().collect();
         self.list(services, Input::Service);
+        self.list_the_rest();
+        self.run();
+    }
+
+    /// Delivers everything but the Services.
+    pub fn list_the_rest(&mut self) {
         self.list(vec![NamespaceLabels { name: "default".into(), labels: BTreeMap::new() }], Input::Namespace);
         let pools: Vec<PoolObject> = self.pools.values().map(|pool| PoolObject::from(Ok(pool.clone()))).collect();
         self.list(pools, Input::Pool);
         self.list(Vec::new(), Input::AddressPool);
-        self.run();
     }
 
     /// Delivers a complete list.

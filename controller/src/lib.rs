@@ -21,11 +21,17 @@ mod fixtures;
 mod leadership;
 mod memberlist;
 mod metrics;
+#[cfg(test)]
+mod pending_tests;
 pub mod plan;
 #[cfg(test)]
 mod plan_tests;
 pub mod pool_objects;
 mod pool_status;
+#[cfg(test)]
+mod robustness_tests;
+#[cfg(test)]
+mod seed_tests;
 pub mod service;
 pub mod services;
 mod settle;

@@ -196,7 +196,8 @@ impl State {
             let shown = service.shown();
             let held = self.derived.allocator.allocation(key).is_some_and(|have| have.addresses == shown);
             if !(held && shows_what_we_gave(service)) {
-                self.derived.allocator.release(key, &[]);
+                let visible = if shows_what_we_gave(service) { shown } else { Vec::new() };
+                self.derived.allocator.release(key, &visible);
             }
             self.derived.waiting.remove(key);
             return;

@@ -264,7 +264,10 @@ impl State {
                 progress.sent.clear();
             }
             if let Some(service) = self.services.get(&key) {
-                self.derived.allocator.observe(&key, &service.shown());
+                let shown = service.shown();
+                let counts = service.is_of_class(self.class.as_deref()) || service.recorded_pool().is_some();
+                self.derived.allocator.observe(&key, &shown);
+                self.derived.allocator.see(&key, if counts { &shown } else { &[] });
             }
             self.derived.dirty.insert(key);
         }
@@ -273,6 +276,7 @@ impl State {
     /// A Service is gone, or another one took its name.
     fn forget(&mut self, key: &ServiceKey) {
         self.derived.allocator.release(key, &[]);
+        self.derived.allocator.see(key, &[]);
         self.derived.progress.remove(key);
         self.derived.written.remove(key);
         self.derived.waiting.remove(key);

@@ -10,6 +10,9 @@
 //! it could be given to another Service whose status is written first, and for a moment, or for as long as a crashed
 //! controller is away, two Services would own it.
 //!
+//! **Ghosts.** An address that a Service shows without having it (its pool is not for it any more, or another Service has it)
+//! is given to nobody else until it is not shown any more; who has it, or shows it too, is not disturbed.
+//!
 //! **Held and frozen pools.** A pool that is refused by the configuration rules gives out nothing; what was given out of it
 //! stays where it is. The same goes for an object that cannot even be read, of which nothing is known but the name.
 
@@ -37,7 +40,7 @@ use pools::{PoolId, Pools};
 pub use reason::{AllocateError, Refusal};
 use reason::{Reason, Reasons};
 use shared::Shared;
-use sharing::{Port, SharingKey, Usage};
+use sharing::{Port, SharingError, SharingKey, Usage};
 
 /// `namespace/name` of a Service.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -100,7 +103,7 @@ pub struct Allocation {
 pub enum Opportunity {
     /// A pool in force has a free address of this family.
     Pool(PoolName, Family),
-    /// Nobody has this address any more.
+    /// Something about the users of this address changed.
     Address(IpAddr),
     /// Services with this sharing key may find an address with room for their ports.
     Key(SharingKey),
@@ -114,6 +117,9 @@ pub struct Allocator {
     shared: Shared,
     allocations: BTreeMap<ServiceKey, Allocation>,
     leaving: BTreeMap<ServiceKey, BTreeSet<IpAddr>>,
+    ghosts: BTreeMap<ServiceKey, BTreeSet<IpAddr>>,
+    /// Whose ghosts are on an address.
+    haunted: BTreeMap<IpAddr, BTreeSet<ServiceKey>>,
     opportunities: BTreeSet<Opportunity>,
     generation: u64,
 }
@@ -142,6 +148,9 @@ impl Allocator {
             if let Some(place) = self.pools.place(*address) {
                 self.shared.insert(&usage.key, place);
             }
+        }
+        for address in self.haunted.keys() {
+            self.pools.occupy(*address);
         }
         for allocation in self.allocations.values_mut() {
             let owner = self.pools.of(&allocation.addresses).and_then(|id| self.pools.name(id));
@@ -322,6 +331,69 @@ impl Allocator {
         }
     }
 
+    /// Takes in what a Service shows, so that nobody else gets an address that it shows without having it.
+    pub fn see(&mut self, service: &ServiceKey, shown: &[IpAddr]) {
+        let has = |address: &IpAddr| {
+            self.allocations.get(service).is_some_and(|have| have.addresses.contains(address))
+                || self.leaving.get(service).is_some_and(|leaving| leaving.contains(address))
+        };
+        let now: BTreeSet<IpAddr> = shown.iter().filter(|address| !has(address)).copied().collect();
+        let before = self.ghosts.remove(service).unwrap_or_default();
+        for address in before.difference(&now) {
+            self.unhaunt(service, *address);
+        }
+        for address in now.difference(&before) {
+            if self.haunted.entry(*address).or_default().insert(service.clone()) && !self.usage.contains_key(address) {
+                self.pools.occupy(*address);
+                self.generation += 1;
+            }
+        }
+        if !now.is_empty() {
+            self.ghosts.insert(service.clone(), now);
+        }
+    }
+
+    fn unhaunt(&mut self, service: &ServiceKey, address: IpAddr) {
+        let Some(services) = self.haunted.get_mut(&address) else { return };
+        services.remove(service);
+        if !services.is_empty() {
+            return;
+        }
+        self.haunted.remove(&address);
+        match self.usage.get(&address) {
+            Some(usage) => {
+                if let Some(place) = self.pools.place(address) {
+                    self.shared.port_freed(&usage.key, place);
+                }
+                self.opportunities.extend([Opportunity::Key(usage.key.clone()), Opportunity::Address(address)]);
+            }
+            None => self.vacate(address),
+        }
+    }
+
+    /// Nobody uses the address or shows it.
+    fn vacate(&mut self, address: IpAddr) {
+        let pool = self.pools.vacate(address).and_then(|id| self.pools.name(id)).cloned();
+        self.opportunities.insert(Opportunity::Address(address));
+        self.opportunities.extend(pool.map(|pool| Opportunity::Pool(pool, Family::of(address))));
+        self.generation += 1;
+    }
+
+    /// Whether a Service may use an address.
+    fn admits(&self, client: &Client<'_>, address: IpAddr) -> Result<(), SharingError> {
+        let usage = self.usage.get(&address);
+        if let Some(usage) = usage {
+            usage.admits(address, client.key, client.sharing, client.ports)?;
+        }
+        let uses = usage.is_some_and(|usage| usage.users().binary_search(client.key).is_ok());
+        let others = || self.haunted.get(&address).into_iter().flatten().filter(|service| *service != client.key);
+        if uses || client.visible.contains(&address) || others().next().is_none() {
+            return Ok(());
+        }
+        let others = others().map(ServiceKey::as_str).collect::<Vec<_>>().join(",");
+        Err(SharingError::Key { service: client.key.clone(), others })
+    }
+
     fn take(&mut self, client: &Client<'_>, addresses: &[IpAddr], pool: PoolName) -> Result<(), AllocateError> {
         match addresses {
             [] | [_] => {}
@@ -330,9 +402,7 @@ impl Allocator {
             _ => return Err(AllocateError::TooMany(quoted_list(addresses))),
         }
         for address in addresses {
-            if let Some(usage) = self.usage.get(address) {
-                usage.admits(*address, client.key, client.sharing, client.ports)?;
-            }
+            self.admits(client, *address)?;
         }
         let before = self.allocations.insert(client.key.clone(), Allocation { pool, addresses: addresses.to_vec() });
         let mut leaving = self.leaving.remove(client.key).unwrap_or_default();
@@ -344,8 +414,19 @@ impl Allocator {
         }
         for address in addresses {
             self.enter(client, *address);
+            self.lay_ghost(client.key, *address);
         }
         Ok(())
+    }
+
+    /// A Service has what it shows.
+    fn lay_ghost(&mut self, service: &ServiceKey, address: IpAddr) {
+        let Some(ghosts) = self.ghosts.get_mut(service).filter(|ghosts| ghosts.contains(&address)) else { return };
+        ghosts.remove(&address);
+        if ghosts.is_empty() {
+            self.ghosts.remove(service);
+        }
+        self.unhaunt(service, address);
     }
 
     fn enter(&mut self, client: &Client<'_>, address: IpAddr) {
@@ -361,6 +442,9 @@ impl Allocator {
         if new {
             self.pools.occupy(address);
             self.generation += 1;
+        }
+        if entered.rekeyed || entered.port_freed {
+            self.opportunities.insert(Opportunity::Address(address));
         }
         if let Some(place) = place.filter(|_| !client.sharing.sharing.is_empty()) {
             self.shared.insert(client.sharing, place);
@@ -383,17 +467,16 @@ impl Allocator {
             if let Some(place) = place {
                 self.shared.port_freed(&usage.key, place);
             }
-            self.opportunities.insert(Opportunity::Key(usage.key.clone()));
+            self.opportunities.extend([Opportunity::Key(usage.key.clone()), Opportunity::Address(address)]);
             return;
         }
         if let Some(place) = place {
             self.shared.remove(&usage.key, place);
         }
         self.usage.remove(&address);
-        let pool = self.pools.vacate(address).and_then(|id| self.pools.name(id)).cloned();
-        self.opportunities.insert(Opportunity::Address(address));
-        self.opportunities.extend(pool.map(|pool| Opportunity::Pool(pool, Family::of(address))));
-        self.generation += 1;
+        if !self.haunted.contains_key(&address) {
+            self.vacate(address);
+        }
     }
 
     /// The addresses the first pool that fits would give. A dual-stack Service that prefers both families takes a pool
@@ -420,7 +503,7 @@ impl Allocator {
             // Where it shares an address, or is just leaving one, there may be room in a pool that is full for others.
             let mut own: BTreeSet<PoolId> =
                 families.iter().flat_map(|family| self.shared.pools(client.sharing, *family)).collect();
-            let leaving = self.leaving.get(client.key).into_iter().flatten();
+            let leaving = [&self.leaving, &self.ghosts].into_iter().filter_map(|own| own.get(client.key)).flatten();
             own.extend(leaving.filter_map(|address| self.pools.of(&[*address])));
             own.retain(|pool| self.pools.is_free_for_all(*pool) && open.is_none_or(|open| *pool < open));
             let found = own.into_iter().chain(open).find_map(|pool| self.fit(client, stack, pool));
@@ -441,19 +524,19 @@ impl Allocator {
 
     /// The lowest address of a pool that this Service may use: a free one, one it shares, or one it is just leaving.
     fn pick(&mut self, client: &Client<'_>, pool: PoolId, family: Family) -> Option<IpAddr> {
-        let Self { pools, usage, shared, leaving, .. } = self;
-        let space = pools.space(pool)?;
-        let admits = |address: &IpAddr| {
-            let usage = usage.get(address);
-            usage.is_none_or(|usage| usage.admits(*address, client.key, client.sharing, client.ports).is_ok())
-        };
+        // Taken out for a moment, because its search asks who may use an address.
+        let mut shared = std::mem::take(&mut self.shared);
         let joined = shared
-            .first(client.sharing, (pool, family), client.ports, |(_, value)| admits(&pick::address(family, value)))
+            .first(client.sharing, (pool, family), client.ports, |(_, value)| {
+                self.admits(client, pick::address(family, value)).is_ok()
+            })
             .map(|position| (position, pick::address(family, position.1)));
-        let own = leaving.get(client.key).into_iter().flatten();
+        self.shared = shared;
+        let space = self.pools.space(pool)?;
+        let own = [&self.leaving, &self.ghosts].into_iter().filter_map(|own| own.get(client.key)).flatten();
         own.filter(|address| Family::of(**address) == family)
             .filter_map(|address| Some((space.position(*address)?, *address)))
-            .filter(|(_, address)| admits(address))
+            .filter(|(_, address)| self.admits(client, *address).is_ok())
             .chain(joined)
             .chain(space.lowest_free(family))
             .min()

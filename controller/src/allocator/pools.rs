@@ -202,13 +202,9 @@ impl Pools {
     }
 
     /// Pools reserved for this Service by namespace or by its labels, in the order to try them. A reservation that names
-    /// neither reserves the pool for nobody: it can only be asked for.
+    /// neither is for everybody: it is there for its priority.
     pub fn pinned_for(&self, namespace: &str, labels: &TextMap) -> Vec<PoolId> {
-        let pins = |id: &&PoolId| {
-            self.known.get(**id).is_some_and(|known| {
-                known.reservation.as_ref().is_some_and(names_someone) && known.allows(namespace, labels).is_ok()
-            })
-        };
+        let pins = |id: &&PoolId| self.known.get(**id).is_some_and(|known| known.allows(namespace, labels).is_ok());
         self.reserved.iter().filter(pins).copied().collect()
     }
 
@@ -225,15 +221,11 @@ impl Pools {
 
     /// What keeps each pool from serving a Service that asks for none; `full` says what a pool that would serve it lacks.
     pub fn judge(&self, namespace: &str, labels: &TextMap, full: impl Fn(PoolId) -> Reason) -> Reasons {
-        let reason = |id: PoolId, known: &Known| {
-            let nobody = known.reservation.as_ref().is_some_and(|reservation| !names_someone(reservation));
-            match known.allows(namespace, labels) {
-                _ if known.held => Reason::Invalid,
-                _ if !known.auto_assign => Reason::AutoAssignOff,
-                Err(reason) => reason,
-                Ok(()) if nobody => Reason::Nobody,
-                Ok(()) => full(id),
-            }
+        let reason = |id: PoolId, known: &Known| match known.allows(namespace, labels) {
+            _ if known.held => Reason::Invalid,
+            _ if !known.auto_assign => Reason::AutoAssignOff,
+            Err(reason) => reason,
+            Ok(()) => full(id),
         };
         let mut all: Vec<_> = self.known.iter().enumerate().map(|(id, pool)| (&pool.name, reason(id, pool))).collect();
         if !self.frozen.is_empty() {
@@ -262,8 +254,4 @@ impl Pools {
     pub fn counters(&self) -> impl Iterator<Item = (&PoolName, Counters)> {
         self.known.iter().map(|known| (&known.name, known.totals.with_usage(&known.space)))
     }
-}
-
-fn names_someone(reservation: &ServiceAllocation) -> bool {
-    reservation.restricts_namespaces || !reservation.service_selectors.is_empty()
 }

@@ -61,8 +61,6 @@ pub enum Reason {
     Namespace(String),
     /// It is reserved for Services with other labels.
     Labels,
-    /// It is reserved, but neither for namespaces nor for labels.
-    Nobody,
     /// It serves only who asks for it.
     AutoAssignOff,
     /// Its object cannot be used as it is.
@@ -79,7 +77,6 @@ impl fmt::Display for Reason {
             Self::NoAddresses(Family::V6) => f.write_str("no IPv6 addresses"),
             Self::Namespace(namespace) => write!(f, "namespace {namespace:?} is not allowed"),
             Self::Labels => f.write_str("the labels of the service do not match"),
-            Self::Nobody => f.write_str("serviceAllocation selects nothing, must be asked for"),
             Self::AutoAssignOff => f.write_str("autoAssign is off"),
             Self::Invalid => f.write_str("invalid configuration"),
         }

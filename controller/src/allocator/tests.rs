@@ -68,11 +68,12 @@ fn reserved_pools_come_first_by_priority_then_name_and_others_do_not_get_them() 
         ("d-first", reserved(&["192.0.2.30/32"], 10, &["team"], &[])),
         ("e-first", reserved(&["192.0.2.40/32"], 10, &["team"], &[])),
         ("f-labelled", reserved(&["192.0.2.50/32"], 1, &["team"], &[("app", "web")])),
-        ("g-nobody", reserved(&["192.0.2.60/32"], 1, &[], &[])),
+        ("g-everybody", reserved(&["192.0.2.60/32"], 1, &[], &[])),
     ];
     let mut allocator = allocator(&pools);
-    let got: Vec<String> = (0..6).map(|n| first(&mut allocator, &asker("team", &n.to_string()))).collect();
-    let expected = ["192.0.2.30", "192.0.2.40", "192.0.2.20", "192.0.2.10", "192.0.2.0", "no available IPs"];
+    let got: Vec<String> = (0..7).map(|n| first(&mut allocator, &asker("team", &n.to_string()))).collect();
+    let expected =
+        ["192.0.2.60", "192.0.2.30", "192.0.2.40", "192.0.2.20", "192.0.2.10", "192.0.2.0", "no available IPs"];
     assert_eq!(got, expected);
     assert_eq!(first(&mut allocator, &asker("other", "x")), "no available IPs");
     let mut labelled = asker("team", "labelled");
