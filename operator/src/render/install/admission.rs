@@ -1,7 +1,7 @@
 //! The two ValidatingWebhookConfigurations. Their names, the names of their webhooks and the paths are MetalLB's.
 
 use api::names;
-use k8s_openapi_ext::admissionregistrationv1;
+use k8s_openapi_ext::{admissionregistrationv1, metav1};
 use serde_json::Value;
 
 use admissionregistrationv1::{
@@ -19,6 +19,7 @@ const TIMEOUT_SECONDS: i32 = 10;
 /// One webhook: its name, the path it calls, the plural of the kind, versions and operations that call it.
 struct Rule {
     name: &'static str,
+    group: &'static str,
     path: &'static str,
     resource: &'static str,
     versions: &'static [&'static str],
@@ -27,9 +28,10 @@ struct Rule {
 
 const CHANGES: &[&str] = &["CREATE", "UPDATE"];
 
-const CONFIGURATION: [Rule; 7] = [
+const CONFIGURATION: [Rule; 8] = [
     Rule {
         name: "addresspoolvalidationwebhook.metallb.io",
+        group: names::GROUP,
         path: "/validate-metallb-io-v1beta1-addresspool",
         resource: "addresspools",
         versions: &["v1beta1"],
@@ -37,6 +39,7 @@ const CONFIGURATION: [Rule; 7] = [
     },
     Rule {
         name: "bfdprofilevalidationwebhook.metallb.io",
+        group: names::GROUP,
         path: "/validate-metallb-io-v1beta1-bfdprofile",
         resource: "bfdprofiles",
         versions: &["v1beta1"],
@@ -44,6 +47,7 @@ const CONFIGURATION: [Rule; 7] = [
     },
     Rule {
         name: "bgpadvertisementvalidationwebhook.metallb.io",
+        group: names::GROUP,
         path: "/validate-metallb-io-v1beta1-bgpadvertisement",
         resource: "bgpadvertisements",
         versions: &["v1beta1"],
@@ -51,6 +55,7 @@ const CONFIGURATION: [Rule; 7] = [
     },
     Rule {
         name: "bgppeersvalidationwebhook.metallb.io",
+        group: names::GROUP,
         path: "/validate-metallb-io-v1beta2-bgppeer",
         resource: "bgppeers",
         versions: &["v1beta1", "v1beta2"],
@@ -58,13 +63,23 @@ const CONFIGURATION: [Rule; 7] = [
     },
     Rule {
         name: "communityvalidationwebhook.metallb.io",
+        group: names::GROUP,
         path: "/validate-metallb-io-v1beta1-community",
         resource: "communities",
         versions: &["v1beta1"],
         operations: CHANGES,
     },
     Rule {
+        name: "frrconfigurationsvalidationwebhook.metallb.io",
+        group: names::GROUP_FRRK8S,
+        path: "/validate-frrk8s-metallb-io-v1beta1-frrconfiguration",
+        resource: "frrconfigurations",
+        versions: &["v1beta1"],
+        operations: CHANGES,
+    },
+    Rule {
         name: "ipaddresspoolvalidationwebhook.metallb.io",
+        group: names::GROUP,
         path: "/validate-metallb-io-v1beta1-ipaddresspool",
         resource: "ipaddresspools",
         versions: &["v1beta1"],
@@ -72,6 +87,7 @@ const CONFIGURATION: [Rule; 7] = [
     },
     Rule {
         name: "l2advertisementvalidationwebhook.metallb.io",
+        group: names::GROUP,
         path: "/validate-metallb-io-v1beta1-l2advertisement",
         resource: "l2advertisements",
         versions: &["v1beta1"],
@@ -81,6 +97,7 @@ const CONFIGURATION: [Rule; 7] = [
 
 const METALLB: [Rule; 1] = [Rule {
     name: "metallbvalidationwebhook.metallb.io",
+    group: names::GROUP,
     path: "/validate-metallb-io-v1beta1-metallb",
     resource: "metallbs",
     versions: &["v1beta1"],
@@ -125,8 +142,13 @@ fn webhook(install: &Install, service: &str, rule: &Rule) -> ValidatingWebhook {
             }),
             ..WebhookClientConfig::default()
         },
+        // A foreign frr-k8s elsewhere looks after its own objects, and must not need us for it.
+        namespace_selector: (rule.group == names::GROUP_FRRK8S).then(|| metav1::LabelSelector {
+            match_labels: Some([("kubernetes.io/metadata.name".to_owned(), install.namespace.clone())].into()),
+            ..metav1::LabelSelector::default()
+        }),
         rules: Some(vec![RuleWithOperations {
-            api_groups: Some(vec![names::GROUP.to_owned()]),
+            api_groups: Some(vec![rule.group.to_owned()]),
             api_versions: Some(owned(rule.versions)),
             operations: Some(owned(rule.operations)),
             resources: Some(vec![rule.resource.to_owned()]),

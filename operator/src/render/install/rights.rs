@@ -87,8 +87,10 @@ fn webhook_cluster_rules() -> Vec<PolicyRule> {
 fn webhook_namespace_rules() -> Vec<PolicyRule> {
     vec![
         rule(names::GROUP, CONFIGURATION.into_iter().chain(["metallbs"]), READ),
+        rule(names::GROUP_FRRK8S, ["frrconfigurations"], READ),
         rule("", ["secrets"], ["create"]),
-        rule("", ["secrets"], ["get", "patch", "update"]).resource_names([names::WEBHOOK_SECRET]),
+        // Lists and watches by this name only.
+        rule("", ["secrets"], ["get", "list", "patch", "update", "watch"]).resource_names([names::WEBHOOK_SECRET]),
     ]
 }
 

@@ -126,25 +126,25 @@ fn webhooks_have_metallbs_names_paths_and_rules() {
             .collect()
     };
     let row = |name: &str, service: &str, path: &str, kind: &str, versions: &[&str], operations: &[&str]| {
-        json!([
-            format!("{name}.metallb.io"),
-            service,
-            format!("/validate-metallb-io-{path}"),
-            kind,
-            versions,
-            operations
-        ])
+        json!([format!("{name}.metallb.io"), service, format!("/validate-{path}"), kind, versions, operations])
     };
     let change = ["CREATE", "UPDATE"].as_slice();
     let service = "metallb-webhook-service";
     assert_eq!(
         rows("metallb-webhook-configuration"),
         [
-            row("addresspoolvalidationwebhook", service, "v1beta1-addresspool", "addresspools", &["v1beta1"], change),
+            row(
+                "addresspoolvalidationwebhook",
+                service,
+                "metallb-io-v1beta1-addresspool",
+                "addresspools",
+                &["v1beta1"],
+                change
+            ),
             row(
                 "bfdprofilevalidationwebhook",
                 service,
-                "v1beta1-bfdprofile",
+                "metallb-io-v1beta1-bfdprofile",
                 "bfdprofiles",
                 &["v1beta1"],
                 &["CREATE", "DELETE"]
@@ -152,17 +152,39 @@ fn webhooks_have_metallbs_names_paths_and_rules() {
             row(
                 "bgpadvertisementvalidationwebhook",
                 service,
-                "v1beta1-bgpadvertisement",
+                "metallb-io-v1beta1-bgpadvertisement",
                 "bgpadvertisements",
                 &["v1beta1"],
                 change
             ),
-            row("bgppeersvalidationwebhook", service, "v1beta2-bgppeer", "bgppeers", &["v1beta1", "v1beta2"], change),
-            row("communityvalidationwebhook", service, "v1beta1-community", "communities", &["v1beta1"], change),
+            row(
+                "bgppeersvalidationwebhook",
+                service,
+                "metallb-io-v1beta2-bgppeer",
+                "bgppeers",
+                &["v1beta1", "v1beta2"],
+                change
+            ),
+            row(
+                "communityvalidationwebhook",
+                service,
+                "metallb-io-v1beta1-community",
+                "communities",
+                &["v1beta1"],
+                change
+            ),
+            row(
+                "frrconfigurationsvalidationwebhook",
+                service,
+                "frrk8s-metallb-io-v1beta1-frrconfiguration",
+                "frrconfigurations",
+                &["v1beta1"],
+                change,
+            ),
             row(
                 "ipaddresspoolvalidationwebhook",
                 service,
-                "v1beta1-ipaddresspool",
+                "metallb-io-v1beta1-ipaddresspool",
                 "ipaddresspools",
                 &["v1beta1"],
                 change
@@ -170,7 +192,7 @@ fn webhooks_have_metallbs_names_paths_and_rules() {
             row(
                 "l2advertisementvalidationwebhook",
                 service,
-                "v1beta1-l2advertisement",
+                "metallb-io-v1beta1-l2advertisement",
                 "l2advertisements",
                 &["v1beta1"],
                 change
@@ -182,7 +204,7 @@ fn webhooks_have_metallbs_names_paths_and_rules() {
         [row(
             "metallbvalidationwebhook",
             "metallb-operator-webhook-service",
-            "v1beta1-metallb",
+            "metallb-io-v1beta1-metallb",
             "metallbs",
             &["v1beta1"],
             change
@@ -202,6 +224,31 @@ fn both_services_lead_to_the_webhook_pods() {
         assert_eq!(service["spec"]["selector"], pods["metadata"]["labels"]);
         assert_eq!(service["spec"]["ports"][0]["port"], 443);
         assert_eq!(service["spec"]["ports"][0]["targetPort"], "webhook-server");
+        assert_eq!(service["spec"]["sessionAffinity"], "ClientIP", "who has just admitted something remembers it");
+    }
+}
+
+#[test]
+fn two_webhook_replicas_stay_apart_and_one_of_them_stays_up() {
+    let name = "metallb-operator-webhook-server";
+    let deployment = &find("Deployment", name)["spec"];
+    assert_eq!(deployment["replicas"], 2);
+    assert_eq!(deployment["strategy"]["rollingUpdate"], json!({"maxSurge": 1, "maxUnavailable": 0}));
+    let affinity = &deployment["template"]["spec"]["affinity"]["podAntiAffinity"];
+    let term = &affinity["preferredDuringSchedulingIgnoredDuringExecution"][0]["podAffinityTerm"];
+    assert_eq!(term["topologyKey"], "kubernetes.io/hostname");
+    assert_eq!(term["labelSelector"], deployment["selector"]);
+    let budget = &find("PodDisruptionBudget", name)["spec"];
+    assert_eq!((&budget["maxUnavailable"], &budget["selector"]), (&json!(1), &deployment["selector"]));
+}
+
+#[test]
+fn objects_of_a_foreign_frr_k8s_do_not_need_our_webhook() {
+    let configuration = find("ValidatingWebhookConfiguration", "metallb-webhook-configuration");
+    for webhook in configuration["webhooks"].as_array().unwrap() {
+        let only_here = json!({"matchLabels": {"kubernetes.io/metadata.name": "metallb-system"}});
+        let expected = if webhook["rules"][0]["resources"][0] == "frrconfigurations" { only_here } else { json!(null) };
+        assert_eq!(webhook["namespaceSelector"], expected, "{}", webhook["name"]);
     }
 }
 
