@@ -85,8 +85,25 @@ impl Row {
         self.object["kind"].as_str().unwrap_or_default()
     }
 
-    fn given(&self) -> Option<String> {
-        if self.given.is_empty() { None } else { Some(stream(self.given.iter())) }
+    /// What is stored before; with the bad object itself where the row is about its deletion.
+    async fn prepare(&self, bed: &Testbed) -> Result<()> {
+        let own = self.operation.is_some().then_some(&self.object);
+        let objects: Vec<&Value> = self.given.iter().chain(own).collect();
+        if !objects.is_empty() {
+            install::apply(bed, &stream(objects.into_iter())).await.context("the objects given")?;
+        }
+        Ok(())
+    }
+
+    /// Removes what [`Row::prepare`] stored, the last first: the others may be in use by it.
+    async fn clean(&self, bed: &Testbed) -> Result<()> {
+        if !self.given.is_empty() {
+            bed.delete(&stream(self.given.iter().rev())).await.context("the objects given")?;
+        }
+        if self.operation.is_some() {
+            bed.delete(&self.object.to_string()).await?;
+        }
+        Ok(())
     }
 
     /// What kubectl must say; the row's own words and those of the schema are both fine where the row has both.
@@ -126,9 +143,7 @@ async fn with_webhook(bed: &Testbed) -> Result<()> {
 
 async fn refused(bed: &Testbed, row: &Row) -> Result<()> {
     let bad = row.object.to_string();
-    if let Some(given) = row.given() {
-        install::apply(bed, &given).await.context("the objects given")?;
-    }
+    row.prepare(bed).await?;
     let output = match row.operation {
         Some(Operation::Delete) => bed.kubectl_with(&["delete", "-f", "-"], Some(&bad)).await?,
         None => bed.try_apply(&bad).await?,
@@ -137,12 +152,10 @@ async fn refused(bed: &Testbed, row: &Row) -> Result<()> {
     // A MetalLB resource that was stored is the one that is in use.
     if stored && row.kind() == "MetalLB" {
         install::apply(bed, METALLB).await?;
-    } else if stored {
+    } else if stored && row.operation.is_none() {
         bed.delete(&bad).await?;
     }
-    if let Some(given) = row.given() {
-        bed.delete(&given).await?;
-    }
+    row.clean(bed).await?;
     ensure!(stored == row.transient, "{}: {output}", if stored { "accepted" } else { "refused" });
     ensure!(row.is_said_by(&output), "the words are missing: {output}");
     let by_webhook = output.stderr.contains("denied the request");
@@ -181,9 +194,7 @@ enum Stored {
 }
 
 async fn isolated(bed: &Testbed, row: &Row, balancers: &Balancers, good: &[IpAddr]) -> Result<Stored> {
-    if let Some(given) = row.given() {
-        bed.apply(&given).await.context("the objects given")?;
-    }
+    row.prepare(bed).await?;
     let stored = store(bed, row).await;
     let outcome = match &stored {
         Ok(Some(uid)) => judged(bed, row, uid, balancers, good).await,
@@ -195,9 +206,7 @@ async fn isolated(bed: &Testbed, row: &Row, balancers: &Balancers, good: &[IpAdd
     } else {
         bed.delete(&row.object.to_string()).await?;
     }
-    if let Some(given) = row.given() {
-        bed.delete(&given).await?;
-    }
+    row.clean(bed).await?;
     outcome?;
     Ok(if matches!(stored, Ok(Some(_))) { Stored::Yes } else { Stored::RefusedBySchema })
 }

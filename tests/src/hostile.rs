@@ -17,7 +17,7 @@ use axum::body::{self, Body};
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
-use http::header::{CONTENT_LENGTH, HOST, RETRY_AFTER};
+use http::header::{CONTENT_LENGTH, HOST, RETRY_AFTER, TRANSFER_ENCODING};
 use http::{Method, StatusCode};
 use kube::Client;
 use serde_json::{Value, json};
@@ -199,7 +199,9 @@ async fn spoiled(shared: &Shared, request: Request) -> Result<Response> {
         return Ok(Response::from_parts(parts, answer));
     };
     let text = body::to_bytes(answer, usize::MAX).await.context("read the answer")?;
+    // The answer has another length now, and it is known.
     parts.headers.remove(CONTENT_LENGTH);
+    parts.headers.remove(TRANSFER_ENCODING);
     Ok(Response::from_parts(parts, Body::from(shuffled(&text, seed))))
 }
 
