@@ -14,7 +14,10 @@ pub(crate) fn compile(
     findings: &mut Vec<Finding>,
 ) -> BTreeMap<String, BfdProfile> {
     let mut profiles: BTreeMap<String, BfdProfile> = BTreeMap::new();
-    for (index, source) in sources.iter().enumerate() {
+    // MetalLB counts profiles in the order of their names.
+    let mut by_name: Vec<_> = sources.iter().collect();
+    by_name.sort_by(|a, b| a.name().cmp(b.name()));
+    for (index, source) in by_name.into_iter().enumerate() {
         let name = source.name();
         let mut good = true;
         for (field, text) in errors(name, &source.object.spec) {

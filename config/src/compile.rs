@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+
 use crate::attachment::Surroundings;
 use crate::bgp_advertisements::{self, Attachment};
 use crate::finding::{Class, Compiled, Finding, Kind, ObjectId};
@@ -11,6 +13,7 @@ use crate::peer_pairs::{self, Ranked};
 use crate::peers::{self, References};
 use crate::pools::{ActivePool, ActivePools};
 use crate::resources::Resources;
+use crate::selector::Selector;
 use crate::source::{Source, Stored, ranked, sort};
 use crate::{address_pools, bfd, communities, l2_advertisements, pools};
 
@@ -19,35 +22,66 @@ pub fn compile(resources: &Resources) -> Compiled {
     let mut found = Found::default();
     let legacy: Vec<_> =
         resources.address_pools.iter().map(|stored| address_pools::expand(stored, &mut found.pools)).collect();
-    let peer_sources = ranked(&resources.peers);
+    let view = Viewpoint::of(resources);
+    let mut peer_sources = ranked(&resources.peers);
+    let stored_peers = resources.peers.iter().filter_map(|peer| peer.metadata.name.as_deref()).collect();
+    peer_sources.retain(|source| view.sees(&source.object.spec.node_selectors, &[]));
     let pool_sources = with_legacy(&resources.pools, legacy.iter().map(|old| (old.stored, &old.pool)));
     let l2_sources = with_legacy(
         &resources.l2_advertisements,
         legacy.iter().filter_map(|old| old.l2.as_ref().map(|l2| (old.stored, l2))),
     );
-    let bgp_sources = with_legacy(
+    let mut bgp_sources = with_legacy(
         &resources.bgp_advertisements,
         legacy.iter().flat_map(|old| old.bgp.iter().map(|bgp| (old.stored, bgp))),
     );
+    bgp_sources.retain(|source| view.sees(&source.object.spec.node_selectors, &source.object.spec.node_selector));
 
     let bfd_profiles = bfd::compile(&ranked(&resources.bfd_profiles), &mut found.bfd);
-    let references = References { bfd_profiles: &bfd_profiles, secrets: resources.secrets.as_deref() };
-    let peers = peers::compile(&peer_sources, &references, &mut found.peers);
+    let references = References::new(&bfd_profiles, resources.secrets.as_deref());
+    let mut peers = peers::compile(&peer_sources, &references, &mut found.peers);
     let in_force: Vec<_> = peer_sources
         .iter()
         .filter_map(|source| Some(Ranked { id: &source.id, peer: peers.get(source.name())? }))
         .collect();
     peer_pairs::check(&in_force, &resources.nodes, resources.backend, &mut found.pairs);
+    for clash in found.pairs.iter().filter(|finding| finding.class == Class::Error) {
+        peers.remove(&clash.object.name);
+    }
     let aliases = communities::compile(&ranked(&resources.communities), &mut found.communities);
     let active = pools::compile(&pool_sources, &resources.namespaces, &mut found.pools);
     let stored_pools = pool_sources.iter().map(Source::name).collect();
-    let stored_peers = peer_sources.iter().map(Source::name).collect();
     let mut around = Surroundings::new(&active, stored_pools, stored_peers, &resources.nodes);
     let l2 = l2_advertisements::compile(&l2_sources, &mut around, &mut found.l2);
     let mut bgp = bgp_advertisements::compile(&bgp_sources, &aliases, &mut around, &mut found.bgp);
     untie_echo(&active, &mut bgp, &peers, &bfd_profiles, &mut found.cross);
     let (pools, held) = tie(active, l2, bgp);
     Compiled { config: Config { pools, held, peers, bfd_profiles }, findings: found.in_order() }
+}
+
+/// What one speaker sees of peers and BGP advertisements.
+struct Viewpoint<'a> {
+    /// Labels of its node; an unknown node has none. `None`: everything is seen.
+    labels: Option<&'a BTreeMap<String, String>>,
+}
+
+impl<'a> Viewpoint<'a> {
+    fn of(resources: &'a Resources) -> Self {
+        static NO_LABELS: BTreeMap<String, String> = BTreeMap::new();
+        let labels_of = |name: &String| {
+            let node = resources.nodes.iter().find(|node| node.name == *name);
+            node.map_or(&NO_LABELS, |node| &node.labels)
+        };
+        Self { labels: resources.viewpoint.as_ref().map(labels_of) }
+    }
+
+    /// Whether any selector matches; one that does not parse is seen by all, who then report it.
+    fn sees(&self, selectors: &[LabelSelector], alias: &[LabelSelector]) -> bool {
+        let Some(labels) = self.labels else { return true };
+        let mut all = selectors.iter().chain(alias);
+        let none = selectors.is_empty() && alias.is_empty();
+        none || all.any(|selector| Selector::parse(selector).map_or(true, |selector| selector.matches(labels)))
+    }
 }
 
 /// The pools in force and the held ones, each with its advertisements.

@@ -166,6 +166,12 @@ pub struct Compiled {
     pub findings: Vec<Finding>,
 }
 
+/// What is wrong with a configuration, as ConfigurationState shows it: every error in MetalLB's wording and order, the one
+/// MetalLB would show first, without what we add. Errors that another object can mend count; what works does not.
+pub fn configuration_errors(findings: &[Finding]) -> Vec<String> {
+    findings.iter().filter(|finding| finding.class == Class::Error).map(|finding| finding.text.clone()).collect()
+}
+
 impl Compiled {
     /// The findings of class [`Class::Error`].
     pub fn errors(&self) -> impl Iterator<Item = &Finding> {

@@ -50,6 +50,6 @@ mod quote;
 
 pub use compile::compile;
 pub use family::Family;
-pub use finding::{Class, Compiled, Finding, Kind, ObjectId};
+pub use finding::{Class, Compiled, Finding, Kind, ObjectId, configuration_errors};
 pub use model::*;
 pub use resources::{Backend, NamespaceLabels, NodeLabels, Resources, SecretFacts};

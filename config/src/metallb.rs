@@ -4,7 +4,8 @@ use api::v1beta1::{ComponentConfig, MetalLB};
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Toleration;
 
-use crate::finding::{Class, Finding};
+use crate::finding::{Class, Finding, ObjectId};
+use crate::quote::quoted;
 use crate::resources::Backend;
 use crate::source::Stored;
 
@@ -17,7 +18,7 @@ pub fn check(resource: &MetalLB, external_namespace: Option<&str>) -> Vec<Findin
     let (id, spec) = (resource.id(), &resource.spec);
     let mut findings = Vec::new();
     if id.name != NAME {
-        let text = format!("MetalLB resource must be named {NAME}, got {}", crate::quote::quoted(&id.name));
+        let text = format!("MetalLB resource must be named {NAME}, got {}", quoted(&id.name));
         findings
             .push(Finding::new(Class::Policy, &id, "metadata.name", text).detail("there is one MetalLB per cluster"));
     }
@@ -60,6 +61,24 @@ pub fn check(resource: &MetalLB, external_namespace: Option<&str>) -> Vec<Findin
         let (field, text) =
             (format!("spec.frrk8sConfig.alwaysBlock[{index}]"), format!("invalid CIDR {cidr} in AlwaysBlock"));
         findings.push(Finding::new(Class::Error, &id, field, text));
+    }
+    findings
+}
+
+/// The rule that there is one MetalLB: whether `id`, a new or changed one, may be stored beside those that `exist` (it may be
+/// among them) by an operator that lives in `namespace`. What is wrong with its name is told by [`check`].
+pub fn only_one(id: &ObjectId, namespace: &str, exist: &[ObjectId]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if id.namespace != namespace {
+        let text = format!("resource must be created in {namespace} namespace");
+        let remedy = format!("the operator looks at that namespace only, {id} is in {}", quoted(&id.namespace));
+        findings.push(Finding::new(Class::Policy, id, "metadata.namespace", text).detail(remedy));
+    }
+    if let Some(other) = exist.iter().filter(|other| *other != id).min() {
+        let text =
+            format!("there is a MetalLB already: {} in namespace {}", quoted(&other.name), quoted(&other.namespace));
+        let remedy = "there is one MetalLB per cluster: change that one, or delete it first";
+        findings.push(Finding::new(Class::Policy, id, "metadata.name", text).with(other).detail(remedy));
     }
     findings
 }

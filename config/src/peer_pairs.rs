@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! peers of one VRF, nodes grouped by the set of peers that select them
-//!   same address (or interface) twice | different myASN | different routerID   --> Policy
+//!   same address (or interface) twice | different myASN | different routerID   --> Policy; with FRR, which cannot run
+//!                                                                                  both, Error of the younger peer
 //!   same address twice, no node selected by both, but one could come           --> Warning
 //! ```
 //! With no node known, all peers of a VRF are assumed to meet. The texts mention FRR only where FRR is the backend.
@@ -207,5 +208,6 @@ fn finding(rule: Rule, younger: Option<&Ranked<'_>>, older: Option<&Ranked<'_>>,
             format!("{a} and {b} meet on a node: change one, or keep them apart with nodeSelectors")
         }
     };
-    Some(Finding::new(Class::Policy, younger.id, field, text).with(older.id).detail(remedy))
+    let class = if backend.is_frr() { Class::Error } else { Class::Policy };
+    Some(Finding::new(class, younger.id, field, text).with(older.id).detail(remedy))
 }

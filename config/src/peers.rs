@@ -19,8 +19,16 @@ use crate::source::Source;
 /// What a peer may refer to.
 pub(crate) struct References<'a> {
     pub(crate) bfd_profiles: &'a BTreeMap<String, BfdProfile>,
-    /// `None`: unknown, do not check.
-    pub(crate) secrets: Option<&'a [SecretFacts]>,
+    /// By name. `None`: unknown, do not check.
+    secrets: Option<BTreeMap<&'a str, &'a SecretFacts>>,
+}
+
+impl<'a> References<'a> {
+    pub(crate) fn new(bfd_profiles: &'a BTreeMap<String, BfdProfile>, secrets: Option<&'a [SecretFacts]>) -> Self {
+        let by_name =
+            |secrets: &'a [SecretFacts]| secrets.iter().map(|secret| (secret.name.as_str(), secret)).collect();
+        Self { bfd_profiles, secrets: secrets.map(by_name) }
+    }
 }
 
 /// All valid peers by name.
@@ -236,8 +244,8 @@ impl<'a> Checks<'a, '_> {
             );
             return;
         }
-        let Some(secrets) = references.secrets else { return };
-        let text = match secrets.iter().find(|known| known.name == secret) {
+        let Some(secrets) = &references.secrets else { return };
+        let text = match secrets.get(secret) {
             None => format!("secret ref not found for peer config {reference}"),
             Some(known) if known.type_ != "kubernetes.io/basic-auth" => {
                 // The blank at the end is part of MetalLB's text.

@@ -77,7 +77,7 @@ pub(crate) fn compile<'a>(
                 held = true;
             } else {
                 report_overlaps(source, &pool, &set_aside, sources, Class::Policy, findings);
-                in_force.add(&pool, owner);
+                in_force.add_disjoint(&pool, owner);
             }
         }
         let narrowest = narrowest(&pool);
@@ -224,7 +224,7 @@ fn report_overlaps(
     findings: &mut Vec<Finding>,
 ) -> bool {
     let mut named = BTreeSet::new();
-    for (index, entry) in pool.entries.iter().enumerate() {
+    for (index, entry) in pool.entries.iter().enumerate().filter(|(_, entry)| claims.touch(entry)) {
         for (cidr, claim) in
             entry.cidrs.iter().flat_map(|cidr| claims.overlapping(cidr).map(move |claim| (cidr, claim)))
         {
@@ -261,10 +261,28 @@ struct Claim {
 impl Claims {
     /// The claims that share an address with this CIDR: one that holds it, or those it holds.
     fn overlapping(&self, cidr: &IpNet) -> impl Iterator<Item = &Claim> {
-        let (family, (first, last)) = (Family::of_net(cidr), bounds(cidr));
+        let (first, last) = bounds(cidr);
+        self.within(Family::of_net(cidr), first, last)
+    }
+
+    /// Whether a claim shares an address with this entry.
+    fn touch(&self, entry: &PoolEntry) -> bool {
+        let (Some(first), Some(last)) = (entry.cidrs.first(), entry.cidrs.last()) else { return false };
+        self.within(Family::of_net(first), bounds(first).0, bounds(last).1).next().is_some()
+    }
+
+    fn within(&self, family: Family, first: u128, last: u128) -> impl Iterator<Item = &Claim> {
         let before = self.by_start.range((family, 0)..(family, first)).next_back();
         let holder = before.map(|(_, claim)| claim).filter(move |claim| claim.last >= first);
         holder.into_iter().chain(self.by_start.range((family, first)..=(family, last)).map(|(_, claim)| claim))
+    }
+
+    /// Takes in a pool that shares nothing with what is there.
+    fn add_disjoint(&mut self, pool: &Pool, owner: usize) {
+        self.by_start.extend(pool.cidrs().map(|cidr| {
+            let (first, last) = bounds(cidr);
+            ((Family::of_net(cidr), first), Claim { last, cidr: *cidr, owner })
+        }));
     }
 
     fn add(&mut self, pool: &Pool, owner: usize) {

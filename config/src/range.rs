@@ -6,7 +6,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::{IpNet, Ipv4Net, Ipv4Subnets, Ipv6Subnets};
+use ipnet::{IpNet, Ipv4Net, Ipv6Subnets};
 use thiserror::Error;
 
 use crate::quote::quoted;
@@ -72,9 +72,7 @@ pub fn parse_entry(entry: &str) -> Result<Vec<IpNet>, RangeError> {
         return Err(RangeError::End { range: range(), end: end.to_owned() });
     };
     match (first.to_canonical(), last.to_canonical()) {
-        (IpAddr::V4(first), IpAddr::V4(last)) if first <= last => {
-            Ok(Ipv4Subnets::new(first, last, 0).map(IpNet::V4).collect())
-        }
+        (IpAddr::V4(first), IpAddr::V4(last)) if first <= last => Ok(v4_pieces(first.into(), last.into())),
         (IpAddr::V6(first), IpAddr::V6(last)) if first <= last => {
             Ok(Ipv6Subnets::new(first, last, 0).map(IpNet::V6).collect())
         }
@@ -85,9 +83,31 @@ pub fn parse_entry(entry: &str) -> Result<Vec<IpNet>, RangeError> {
     }
 }
 
+/// The fewest CIDRs from `first` to `last`, both included. The plain way over numbers: there can be very many ranges.
+fn v4_pieces(mut first: u32, last: u32) -> Vec<IpNet> {
+    let mut pieces = Vec::new();
+    while first <= last {
+        // As wide as the lowest address allows, and no wider than what is left.
+        let left = (u64::from(last - first) + 1).ilog2();
+        let host_bits = first.trailing_zeros().min(left);
+        let length = u8::try_from(32 - host_bits).unwrap_or(32);
+        pieces.extend(Ipv4Net::new(Ipv4Addr::from(first), length).map(IpNet::V4));
+        match u32::try_from(u64::from(first) + (1 << host_bits)) {
+            Ok(next) => first = next,
+            Err(_) => break,
+        }
+    }
+    pieces
+}
+
 /// A CIDR with its host bits cut off; IPv4 written inside IPv6 (`::ffff:192.0.2.0/120`) becomes IPv4.
 fn parse_cidr(text: &str) -> Option<IpNet> {
-    let net = text.parse::<IpNet>().ok()?.trunc();
+    // Not ipnet's own parser: it takes 010.0.0.0 for 10.0.0.0, which other programs take for 8.0.0.0.
+    let (address, length) = text.split_once('/')?;
+    if length.is_empty() || length.len() > 3 || !length.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let net = IpNet::new(address.parse().ok()?, length.parse().ok()?).ok()?.trunc();
     match (net.addr().to_canonical(), net.prefix_len().checked_sub(96)) {
         (IpAddr::V4(address), Some(length)) if matches!(net, IpNet::V6(_)) => {
             Ipv4Net::new(address, length).ok().map(|net| IpNet::V4(net.trunc()))

@@ -27,6 +27,9 @@ pub struct Resources {
     pub communities: Vec<v1beta1::Community>,
     /// FRRConfiguration objects. [`compile`](crate::compile) leaves them to [`frrk8s::check`](crate::frrk8s::check).
     pub frr_configurations: Vec<frrk8s::FRRConfiguration>,
+    /// Judge as the speaker of this node does: BGPPeers and BGPAdvertisements whose node selectors do not match it are as
+    /// good as absent, so what is wrong with them concerns only the nodes they select. `None` judges everything.
+    pub viewpoint: Option<String>,
     /// Nodes; with none known, peers are assumed to share one.
     pub nodes: Vec<NodeLabels>,
     /// Namespaces, for the namespace selectors of pools.

@@ -149,6 +149,65 @@ proptest! {
     }
 
     #[test]
+    fn removing_what_is_broken_changes_nothing_else_that_is_in_force(documents in store()) {
+        let before = compile(&resources(&documents));
+        let legacy = |name: &str| documents.iter().any(|d| d["kind"] == "AddressPool" && d["metadata"]["name"] == name);
+        // An advertisement that is untied from some pools only is in force elsewhere.
+        let broken = |finding: &&config::Finding| {
+            let whole = !matches!(finding.object.kind, Kind::L2Advertisement | Kind::BGPAdvertisement);
+            !matches!(finding.object.kind, Kind::AddressPool | Kind::Community)
+                && (whole || finding.others.is_empty())
+                && !legacy(&finding.object.name)
+        };
+        for finding in before.errors().filter(broken) {
+            let (kind, name) = (finding.object.kind.as_str(), finding.object.name.as_str());
+            let rest: Vec<_> =
+                documents.iter().filter(|d| d["kind"] != kind || d["metadata"]["name"] != name).cloned().collect();
+            let mut expected = before.config.clone();
+            if finding.object.kind == Kind::IPAddressPool {
+                expected.held.remove(&name.into());
+            }
+            prop_assert_eq!(compile(&resources(&rest)).config, expected, "without {}", finding);
+        }
+    }
+
+    #[test]
+    fn what_admission_accepts_is_in_force_and_takes_nothing_out_of_force(documents in store(), newcomer in document()) {
+        let same = |d: &Value| d["kind"] == newcomer["kind"] && d["metadata"]["name"] == newcomer["metadata"]["name"];
+        prop_assume!(newcomer["kind"] != "Node" && !documents.iter().any(same));
+        let stored: Vec<_> = documents.into_iter().map(|document| created(document, 5)).collect();
+        let before = compile(&resources(&stored)).config;
+        let all: Vec<_> = stored.into_iter().chain([newcomer.clone()]).collect();
+        let after = compile(&resources(&all));
+        let kind = newcomer["kind"].as_str().expect("a kind");
+        let name = newcomer["metadata"]["name"].as_str().expect("a name");
+        let new = |id: &config::ObjectId| id.kind.as_str() == kind && id.name == name;
+        let about = |finding: &&config::Finding| new(&finding.object) || finding.others.iter().any(new);
+        let refused = |finding: &config::Finding| finding.class != Class::Warning && !finding.transient;
+        if after.findings.iter().filter(about).any(refused) {
+            return Ok(());
+        }
+        if !after.errors().any(|finding| new(&finding.object)) {
+            let there = match kind {
+                "IPAddressPool" | "AddressPool" => after.config.pools.contains_key(&name.into()),
+                "BGPPeer" => after.config.peers.contains_key(name),
+                "BFDProfile" => after.config.bfd_profiles.contains_key(name),
+                _ => true,
+            };
+            prop_assert!(there, "{kind} {name} was admitted and is not in force");
+        }
+        for (name, pool) in &before.pools {
+            let now = after.config.pools.get(name);
+            prop_assert_eq!(now.map(|now| &now.entries), Some(&pool.entries), "pool {}", name);
+            for old in &pool.bgp_advertisements {
+                prop_assert!(now.is_some_and(|now| now.bgp_advertisements.iter().any(|a| a.name == old.name)), "{}", old.name);
+            }
+        }
+        prop_assert!(before.peers.keys().all(|name| after.config.peers.contains_key(name)));
+        prop_assert!(before.bfd_profiles.keys().all(|name| after.config.bfd_profiles.contains_key(name)));
+    }
+
+    #[test]
     fn a_pool_that_is_not_in_force_is_held_with_what_is_good_of_it(documents in store()) {
         let config = compile(&resources(&documents)).config;
         for document in documents.iter().filter(|document| document["kind"] == "IPAddressPool") {

@@ -179,7 +179,7 @@ fn peers_that_meet_on_a_node_must_agree_in_every_backend() {
         assert_eq!(texts(&found, Class::Policy), [native]);
         assert_eq!(found.config.peers.len(), 2, "both stay in force");
         assert!(found.findings[0].to_string().contains("BGPPeer b and BGPPeer a"));
-        assert_eq!(texts(&pairs(Backend::FrrK8s, &documents), Class::Policy), [frr]);
+        assert_eq!(texts(&pairs(Backend::FrrK8s, &documents), Class::Error), [frr]);
     }
 }
 
