@@ -5,9 +5,9 @@
 //! writes ─────┴─▶ View (what is stored) + log of all versions ──▶ Events since a position of the log
 //! ```
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::process::Decided;
 use crate::world::{Key, Namespace, Pool, Svc, View};
 
 /// What a watch tells about one object.
@@ -129,13 +129,14 @@ impl ApiServer {
     }
 
     /// The conditional write of a status: `None` when the Service has another version, or is gone.
-    pub fn write(&mut self, key: &Key, version: u64, shown: Vec<IpAddr>, mark: Option<String>) -> Option<Arc<Svc>> {
-        let stored = self.stored.services.get(key).filter(|svc| svc.version == version)?;
+    pub fn write(&mut self, decided: &Decided) -> Option<Arc<Svc>> {
+        let stored = self.stored.services.get(&decided.key).filter(|svc| svc.version == decided.version)?;
+        let Decided { shown, mark, condition, .. } = decided.clone();
+        let svc = Svc { shown, mark, condition, ..(**stored).clone() };
         // A write that changes nothing keeps the version and tells nobody.
-        if stored.shown == shown && stored.mark == mark {
+        if **stored == svc {
             return Some(stored.clone());
         }
-        let svc = Svc { shown, mark, ..(**stored).clone() };
         Some(self.put(svc))
     }
 

@@ -10,8 +10,11 @@ use crate::world::{Allocation, Namespace, Pool, Request, SEGMENTS, Svc};
 
 impl Debug for Svc {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-        let Self { key, uid, version, created, request, shown, mark } = self;
+        let Self { key, uid, version, created, request, shown, mark, condition, generation: _ } = self;
         write!(f, "{key}#{uid}@{version} created {} {request:?}", created % 1000)?;
+        if let Some(condition) = condition {
+            write!(f, " waits: {}", condition.message)?;
+        }
         if shown.is_empty() && mark.is_none() {
             return Ok(());
         }

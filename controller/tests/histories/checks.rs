@@ -41,12 +41,22 @@ pub fn decisions(process: &Process, writes: &[Decided]) -> Verdict {
             users.extend(other.iter().flat_map(|other| ips.iter().map(move |ip| (*ip, &***other))));
         }
         let before = process.sent.get(key).map_or(&[][..], Vec::as_slice);
-        decision(&rules, svc, write, before, &users).map_err(|wrong| format!("{key} -> {target:?}: {wrong}"))?;
+        let remembered = process.remembered.get(key).filter(|(uid, _)| *uid == svc.uid);
+        let back = remembered.is_some_and(|(_, shown)| set(shown) == set(target));
+        decision(&rules, svc, write, (before, back), &users)
+            .map_err(|wrong| format!("{key} -> {target:?}: {wrong}"))?;
     }
     Ok(())
 }
 
-fn decision(rules: &Rules<'_>, svc: &Svc, write: &Decided, before: &[IpAddr], users: &Users<'_>) -> Verdict {
+/// `before` was decided earlier and may be stored or not; `back` says that the Service gets back what it showed.
+fn decision(
+    rules: &Rules<'_>,
+    svc: &Svc,
+    write: &Decided,
+    (before, back): (&[IpAddr], bool),
+    users: &Users<'_>,
+) -> Verdict {
     let target = &write.shown;
     if !model::is_ours(svc) {
         let ok = !svc.request.lb && target.is_empty() && write.mark.is_none();
@@ -62,7 +72,8 @@ fn decision(rules: &Rules<'_>, svc: &Svc, write: &Decided, before: &[IpAddr], us
     let new = target.iter().any(|ip| !svc.shown.contains(ip));
     let known = target.iter().all(|ip| svc.shown.contains(ip) || before.contains(ip));
     let held = known && rules.pool_of(target).is_none() && !rules.held.is_empty();
-    if new && !held && !rules.legal(svc, target, users) {
+    let back = back && rules.keep(&Svc { shown: target.clone(), ..svc.clone() }, users) != Keep::MustNot;
+    if new && !held && !back && !rules.legal(svc, target, users) {
         return Err(format!("I1 or I3: must not be given that: {svc:?}"));
     }
     let pool = rules.pool_of(target).map(|pool| pool.name);
@@ -73,6 +84,16 @@ fn decision(rules: &Rules<'_>, svc: &Svc, write: &Decided, before: &[IpAddr], us
             Ok(())
         }
         _ => Err(format!("the mark says {mark:?}, the address is of {pool:?}")),
+    }
+}
+
+/// Judges that whoever waits is looked at again exactly when something changes for him: looking at all of them at once,
+/// after everything that changed was settled, finds nothing to do.
+pub fn nobody_overslept(process: &mut Process) -> Verdict {
+    process.state.wake_all();
+    match process.settle().first() {
+        Some(Decided { key, shown, .. }) => Err(format!("{key} -> {shown:?}: was not woken for that")),
+        None => Ok(()),
     }
 }
 
@@ -173,6 +194,13 @@ pub fn quiet(simulation: &Simulation) -> Verdict {
 
 fn quiet_service(rules: &Rules<'_>, svc: &Svc) -> Verdict {
     let users = rules.users(svc);
+    let waits = model::is_ours(svc) && svc.shown.is_empty();
+    if model::is_ours(svc) && waits != svc.condition.is_some() && model::desired(svc).is_ok() {
+        return Err(String::from("its condition does not say whether it waits"));
+    }
+    if !svc.request.lb && svc.condition.is_some() {
+        return Err(String::from("no load balancer, and still says that it waits"));
+    }
     if !model::is_ours(svc) {
         let left_over = !svc.request.lb && !svc.shown.is_empty() && svc.mark.is_some();
         return if left_over { Err(String::from("no load balancer, and still shows an address")) } else { Ok(()) };

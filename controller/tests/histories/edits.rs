@@ -41,7 +41,17 @@ fn edit_service(simulation: &mut Simulation, random: &mut Random) {
         if api.stored.namespaces.contains_key(namespace.as_str()) {
             let (uid, created) = (api.uid(), api.now);
             let request = new_request(random);
-            api.put(Svc { key, uid, version: 0, created, request, shown: Vec::new(), mark: None });
+            api.put(Svc {
+                key,
+                uid,
+                version: 0,
+                created,
+                request,
+                shown: Vec::new(),
+                mark: None,
+                generation: 1,
+                condition: None,
+            });
         }
         return;
     };
@@ -54,6 +64,8 @@ fn edit_service(simulation: &mut Simulation, random: &mut Random) {
                 svc.created = api.now;
                 svc.shown.clear();
                 svc.mark = None;
+                svc.condition = None;
+                svc.generation = 1;
                 if random.one_in(2) {
                     svc.request = new_request(random);
                 }
@@ -62,6 +74,7 @@ fn edit_service(simulation: &mut Simulation, random: &mut Random) {
             return;
         }
         3 => svc.mark = None,
+        5 if random.one_in(2) => svc.condition = None,
         4 => {
             svc.shown.clear();
             if random.one_in(2) {
@@ -76,8 +89,8 @@ fn edit_service(simulation: &mut Simulation, random: &mut Random) {
             }
         }
     }
-    let unchanged = api.stored.services.get(&key).is_some_and(|stored| **stored == svc);
-    if !unchanged {
+    if let Some(stored) = api.stored.services.get(&key).filter(|stored| ***stored != svc) {
+        svc.generation += i64::from(stored.request != svc.request);
         api.put(svc);
     }
 }

@@ -149,7 +149,7 @@ fn perform(simulation: &mut Simulation, step: Step) -> Verdict {
             if !random.one_in(4) {
                 simulation.arrive(flight, false)?;
             }
-            if random.one_in(2) { simulation.answer(flight, false) } else { Ok(()) }
+            if random.one_in(2) { simulation.end(flight, false) } else { Ok(()) }
         }
         Act::Harm => {
             simulation.send(slot);
@@ -157,13 +157,13 @@ fn perform(simulation: &mut Simulation, step: Step) -> Verdict {
             match random.below(3) {
                 0 => {
                     simulation.arrive(flight, true)?;
-                    simulation.answer(flight, false)
+                    simulation.end(flight, false)
                 }
                 1 => {
                     simulation.arrive(flight, false)?;
-                    simulation.answer(flight, true)
+                    simulation.end(flight, true)
                 }
-                _ => simulation.answer(flight, true),
+                _ => simulation.end(flight, true),
             }
         }
         Act::Retry => {

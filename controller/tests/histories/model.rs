@@ -154,6 +154,10 @@ impl<'a> Rules<'a> {
                 if inside && (held.unreadable || self.admits(held, svc)) { Keep::Must } else { Keep::May }
             }
             (None, None) if svc.mark.is_none() => Keep::May,
+            // What a held pool lists may stay, whichever pool it came from.
+            (None, _) if self.held.iter().any(|held| svc.shown.iter().all(|ip| all_addresses(held).contains(ip))) => {
+                Keep::May
+            }
             (None, _) => return Keep::MustNot,
         };
         match desired(svc) {

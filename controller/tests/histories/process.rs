@@ -11,11 +11,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use controller::allocator::ServiceKey;
+use controller::plan::ConditionWrite;
 use controller::state::{Action, Input, Outcome, ServiceWrite, State};
 use runtime::watch::Event;
 
 use crate::api_server::{ApiServer, KINDS, Kind, Told};
-use crate::world::{Key, Svc, View};
+use crate::world::{Condition, Key, Svc, View};
 
 /// A write with what its decision was based on.
 #[derive(Debug, Clone)]
@@ -25,6 +26,7 @@ pub struct Decided {
     pub version: u64,
     pub shown: Vec<IpAddr>,
     pub mark: Option<String>,
+    pub condition: Option<Condition>,
     /// The versions of all Services (uid, version) that the process knew.
     pub known: Arc<BTreeMap<Key, (u64, u64)>>,
 }
@@ -38,6 +40,8 @@ pub struct Process {
     pub view: View,
     /// Addresses decided for a Service since it was last seen to change.
     pub sent: BTreeMap<Key, Vec<IpAddr>>,
+    /// What each Service showed last (uid, addresses): the product may give that back when somebody wiped the status.
+    pub remembered: BTreeMap<Key, (u64, Vec<IpAddr>)>,
     pub unsent: VecDeque<Decided>,
     pub retries: BTreeSet<Key>,
     inbox: [VecDeque<Told>; 3],
@@ -57,6 +61,7 @@ impl Process {
             state: State::new(None),
             view: View::default(),
             sent: BTreeMap::new(),
+            remembered: BTreeMap::new(),
             unsent: VecDeque::new(),
             retries: BTreeSet::new(),
             inbox: Default::default(),
@@ -84,11 +89,6 @@ impl Process {
     pub fn relist(&mut self, kind: Kind, api: &ApiServer) {
         self.watch(api);
         self.inbox[kind as usize] = api.list(kind).into();
-    }
-
-    /// How many events of a kind wait.
-    pub fn waiting(&self, kind: Kind) -> usize {
-        self.inbox[kind as usize].len()
     }
 
     /// Delivers the next event of a kind, `twice` if so. Returns whether there was one.
@@ -153,6 +153,9 @@ impl Process {
                 if svc.version > known.unwrap_or(self.floor[index]) {
                     self.view.services.insert(svc.key.clone(), svc.clone());
                     self.sent.remove(&svc.key);
+                    if !svc.shown.is_empty() {
+                        self.remembered.insert(svc.key.clone(), (svc.uid, svc.shown.clone()));
+                    }
                 }
             }
             Told::NoService(svc) => {
@@ -198,25 +201,44 @@ impl Process {
 
     /// Lets the product decide; its writes are returned.
     pub fn settle(&mut self) -> Vec<Decided> {
-        let actions = self.state.settle();
-        let writes: Vec<ServiceWrite> = actions
-            .into_iter()
-            .filter_map(|action| if let Action::Write(write) = action { Some(write) } else { None })
-            .collect();
+        let mut writes: Vec<ServiceWrite> = Vec::new();
+        for action in self.state.settle() {
+            match action {
+                Action::Write(write) => writes.push(write),
+                Action::Later(key, _) => drop(self.retries.insert(key.as_str().to_owned())),
+                Action::Note(..) | Action::Log(..) | Action::Report(_) => {}
+            }
+        }
         if writes.is_empty() {
             return Vec::new();
         }
         let known = self.view.services.iter().map(|(key, svc)| (key.clone(), (svc.uid, svc.version)));
         let known = Arc::new(known.collect::<BTreeMap<_, _>>());
-        let decided = writes.into_iter().map(|write| Decided {
-            key: write.key.as_str().to_owned(),
-            version: write.resource_version.parse().expect("a version"),
-            shown: write.write.ingress.iter().map(|entry| entry.ip.parse().expect("an address")).collect(),
-            mark: write.write.pool.as_ref().map(|pool| pool.0.clone()),
-            known: known.clone(),
-            write,
-        });
-        decided.collect()
+        writes.into_iter().map(|write| self.decided(write, known.clone())).collect()
+    }
+
+    /// What a write would make of the Service.
+    fn decided(&self, write: ServiceWrite, known: Arc<BTreeMap<Key, (u64, u64)>>) -> Decided {
+        let key = write.key.as_str().to_owned();
+        let before = self.view.services.get(&key);
+        let (shown, mark) = match &write.write.status {
+            Some(status) => (
+                status.ingress.iter().map(|entry| entry.ip.parse().expect("an address")).collect(),
+                status.pool.as_ref().map(|pool| pool.0.clone()),
+            ),
+            None => before.map(|svc| (svc.shown.clone(), svc.mark.clone())).unwrap_or_default(),
+        };
+        let condition = match &write.write.condition {
+            Some(ConditionWrite::Set { reason, message, observed_generation, .. }) => Some(Condition {
+                reason: (*reason).to_owned(),
+                message: message.clone(),
+                generation: *observed_generation,
+            }),
+            Some(ConditionWrite::Remove) => None,
+            None => before.and_then(|svc| svc.condition.clone()),
+        };
+        let version = write.resource_version.parse().expect("a version");
+        Decided { write, key, version, shown, mark, condition, known }
     }
 
     /// Tells the process how a write ended.

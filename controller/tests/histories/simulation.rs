@@ -107,8 +107,8 @@ impl Simulation {
     pub fn haunt(&mut self) -> Verdict {
         for ghost in std::mem::take(&mut self.ghosts) {
             let before = self.api.stored.services.clone();
-            let Decided { key, version, shown, mark, .. } = &ghost;
-            if self.api.write(key, *version, shown.clone(), mark.clone()).is_none() {
+            let Decided { key, shown, .. } = &ghost;
+            if self.api.write(&ghost).is_none() {
                 continue;
             }
             self.tell(|| format!("a ghost writes {key} <- {shown:?}"));
@@ -142,7 +142,7 @@ impl Simulation {
     pub fn settle(&mut self, slot: usize) -> Verdict {
         let Some(process) = self.processes[slot].as_mut() else { return Ok(()) };
         let writes = process.settle();
-        let verdict = checks::decisions(process, &writes);
+        let verdict = checks::decisions(process, &writes).and_then(|()| checks::nobody_overslept(process));
         for write in &writes {
             process.sent.entry(write.key.clone()).or_default().extend(&write.shown);
         }
@@ -177,9 +177,9 @@ impl Simulation {
     /// A write reaches the apiserver; `fails` if that refuses it for a reason of its own.
     pub fn arrive(&mut self, index: usize, fails: bool) -> Verdict {
         let Some(flight) = self.flights.get_mut(index).filter(|flight| flight.arrived.is_none()) else { return Ok(()) };
-        let Decided { key, version, shown, mark, .. } = &flight.decided;
+        let Decided { key, shown, .. } = &flight.decided;
         let before = self.api.stored.services.get(key).cloned();
-        let stored = if fails { None } else { self.api.write(key, *version, shown.clone(), mark.clone()) };
+        let stored = if fails { None } else { self.api.write(&flight.decided) };
         let line = format!("{key} <- {shown:?}: {}", if stored.is_some() { "stored" } else { "refused" });
         flight.arrived = Some(stored.clone().ok_or(Outcome::Refused));
         let decided = flight.decided.clone();
@@ -190,12 +190,13 @@ impl Simulation {
         }
     }
 
-    /// The answer to a write that arrived reaches its process, unless it is `lost`: then nobody knows.
-    pub fn answer(&mut self, index: usize, lost: bool) -> Verdict {
-        let Some(flight) = self.flights.get_mut(index) else { return Ok(()) };
+    /// The answer to a write that arrived reaches its process, unless it is `lost`: then nobody knows. Returns
+    /// the slot of the process.
+    pub fn answer(&mut self, index: usize, lost: bool) -> Option<usize> {
+        let flight = self.flights.get_mut(index)?;
         let from = flight.from;
         let answer = match (&flight.arrived, lost) {
-            (None, false) => return Ok(()),
+            (None, false) => return None,
             (Some(result), false) => result.clone(),
             (_, true) => Err(Outcome::Unknown),
         };
@@ -204,20 +205,18 @@ impl Simulation {
         if flight.arrived.is_some() {
             self.flights.remove(index);
         }
-        let Some(slot) = (0..2).find(|slot| self.processes[*slot].as_ref().is_some_and(|process| process.id == from))
-        else {
-            return Ok(());
-        };
-        if !awaited {
-            return Ok(());
-        }
+        let is_sender = |slot: &usize| self.processes[*slot].as_ref().is_some_and(|process| process.id == from);
+        let slot = (0..2).find(is_sender).filter(|_| awaited)?;
         if lost {
             self.tell(|| format!("nobody knows what became of the write of {}", decided.key));
         }
-        if let Some(process) = self.processes[slot].as_mut() {
-            process.answer(&decided, answer);
-        }
-        self.settle(slot)
+        self.processes[slot].as_mut()?.answer(&decided, answer);
+        Some(slot)
+    }
+
+    /// The same, and the process decides at once.
+    pub fn end(&mut self, index: usize, lost: bool) -> Verdict {
+        self.answer(index, lost).map_or(Ok(()), |slot| self.settle(slot))
     }
 
     /// A pause after a failure is over.
@@ -262,30 +261,30 @@ impl Simulation {
         for _ in 0..200 {
             let mut moved = false;
             for slot in 0..2 {
+                let Some(process) = self.processes[slot].as_mut() else { continue };
+                process.watch(&self.api);
                 for kind in KINDS {
-                    let Some(process) = self.processes[slot].as_mut() else { continue };
-                    process.watch(&self.api);
-                    let waiting = process.waiting(kind);
-                    moved |= waiting > 0;
-                    self.deliver(slot, kind, waiting, false)?;
+                    while process.deliver(kind, false) {
+                        moved = true;
+                    }
                 }
-            }
-            for slot in 0..2 {
-                moved |= self.processes[slot].as_ref().is_some_and(|process| !process.retries.is_empty());
-                self.retry(slot)?;
-                while self.send(slot) {
+                while !process.retries.is_empty() {
                     moved = true;
+                    process.retry();
                 }
             }
+            // What ends in one round is taken in together, so that the outcome depends on the objects only.
             while !self.flights.is_empty() {
                 moved = true;
                 self.arrive(0, false)?;
-                self.answer(0, false)?;
+                self.answer(0, false);
             }
             for slot in 0..2 {
                 self.settle(slot)?;
-                moved |= self.numbers(slot)
-                    || self.processes[slot].as_ref().is_some_and(|process| !process.unsent.is_empty());
+                while self.send(slot) {
+                    moved = true;
+                }
+                moved |= self.numbers(slot);
             }
             if !moved {
                 return checks::quiet(self);

@@ -12,7 +12,7 @@ use api::slim;
 use api::v1beta1::{IPAddressPool, IPAddressPoolSpec, IPAddressPoolStatus, ServiceAllocation};
 use config::NamespaceLabels;
 use controller::pool_objects::PoolObject;
-use controller::service::Service;
+use controller::service::{CONDITION_IP_ALLOCATED, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, Time};
 use runtime::watch::Broken;
 
@@ -73,6 +73,18 @@ pub struct Svc {
     pub shown: Vec<IpAddr>,
     /// The pool that our mark names.
     pub mark: Option<String>,
+    /// `metadata.generation`: how often the request changed.
+    pub generation: i64,
+    /// Our condition: why it has no address.
+    pub condition: Option<Condition>,
+}
+
+/// Our condition on a Service; its status is always False.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    pub reason: String,
+    pub message: String,
+    pub generation: i64,
 }
 
 /// Who may use a pool.
@@ -183,6 +195,18 @@ impl Svc {
             ..slim::Service::default()
         };
         object.metadata.annotations = Some(annotations);
+        object.metadata.generation = Some(self.generation);
+        object.status.conditions = self
+            .condition
+            .iter()
+            .map(|condition| slim::ServiceCondition {
+                type_: CONDITION_IP_ALLOCATED.to_owned(),
+                status: String::from("False"),
+                reason: Some(condition.reason.clone()),
+                message: Some(condition.message.clone()),
+                observed_generation: Some(condition.generation),
+            })
+            .collect();
         object.metadata.labels = request.label.map(|app| labels("app", app));
         let text = |number: &u8| String::from(if *number == 4 { "10.96.0.1" } else { "fd00:96::1" });
         let policy = match request.policy {
@@ -278,7 +302,7 @@ fn metadata(namespace: &str, name: &str, uid: u64, version: u64, created: i64) -
         name: Some(name.to_owned()),
         uid: Some(format!("uid-{uid}")),
         resource_version: Some(version.to_string()),
-        creation_timestamp: k8s_openapi::jiff::Timestamp::from_second(created).ok().map(Time),
+        creation_timestamp: jiff::Timestamp::from_second(created).ok().map(Time),
         ..ObjectMeta::default()
     }
 }
