@@ -33,19 +33,6 @@ use crate::scope::Scope;
 /// Changes that come together are compiled together.
 const GATHER: Duration = Duration::from_millis(5);
 
-/// The kinds that are watched. FRRConfigurations are not: where nobody installed frr-k8s there is nothing to watch, and
-/// where somebody did they change seldom.
-const KINDS: [Kind; 8] = [
-    Kind::IPAddressPool,
-    Kind::AddressPool,
-    Kind::L2Advertisement,
-    Kind::BGPAdvertisement,
-    Kind::BGPPeer,
-    Kind::BFDProfile,
-    Kind::Community,
-    Kind::MetalLB,
-];
-
 /// What is known. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Mirror {
@@ -110,18 +97,21 @@ impl Mirror {
         }
     }
 
-    /// The snapshot, as soon as it is as new as the request; `None` where it never will be.
+    /// The snapshot, as soon as it is as new as the request; `None` where a list is missing that the request needs.
     pub async fn snapshot_for(&self, request: &Request) -> Option<Arc<Snapshot>> {
-        if Scope::of(request.id.kind) == Scope::Frr {
-            return None;
-        }
+        let scope = Scope::of(request.id.kind);
         let mut changes = self.changes.subscribe();
         loop {
             changes.borrow_and_update();
-            if let Some(snapshot) = self.with(|state| state.is_as_new_as(request).then(|| state.snapshot())) {
-                return Some(snapshot);
+            let look = |state: &mut State| {
+                let synced = state.is_synced(scope);
+                (synced, (synced && state.is_as_new_as(request)).then(|| state.snapshot()))
+            };
+            match self.with(look) {
+                (true, Some(snapshot)) => return Some(snapshot),
+                (false, _) => return None,
+                (true, None) => changes.changed().await.ok()?,
             }
-            changes.changed().await.ok()?;
         }
     }
 
@@ -155,9 +145,14 @@ impl Mirror {
                 return;
             }
             changes.borrow_and_update();
-            let Some(snapshot) = self.with(|state| state.is_synced().then(|| state.snapshot())) else { continue };
+            let ready = |state: &mut State| {
+                let scopes = Scope::ALL.into_iter().filter(|scope| state.is_synced(*scope));
+                let scopes: Vec<Scope> = scopes.collect();
+                (!scopes.is_empty()).then(|| (scopes, state.snapshot()))
+            };
+            let Some((scopes, snapshot)) = self.with(ready) else { continue };
             let compiled = tokio::task::spawn_blocking(move || {
-                for scope in [Scope::Routing, Scope::Layer2, Scope::Communities] {
+                for scope in scopes {
                     snapshot.findings(scope);
                 }
             });
@@ -172,15 +167,14 @@ impl Mirror {
 }
 
 impl State {
-    fn is_synced(&self) -> bool {
-        self.nodes.is_synced() && KINDS.iter().all(|kind| self.kinds.get(kind).is_some_and(Index::is_synced))
+    /// Whether everything in scope was listed. FRRConfigurations never are.
+    fn is_synced(&self, scope: Scope) -> bool {
+        let listed = |kind: &Kind| self.kinds.get(kind).is_some_and(Index::is_synced);
+        self.nodes.is_synced() && scope.kinds().iter().all(listed)
     }
 
     /// Whether it shows at least what the apiserver knew when it asked.
     fn is_as_new_as(&self, request: &Request) -> bool {
-        if !self.is_synced() {
-            return false;
-        }
         match (&request.old, request.operation) {
             (Some(old), Operation::Update) => {
                 let known = self.kinds.get(&request.id.kind).and_then(|index| index.get(&request.id.name));
@@ -215,6 +209,8 @@ fn version_of(text: Option<&str>) -> u64 {
     text.and_then(|text| text.parse().ok()).unwrap_or_default()
 }
 
+/// One per kind. FRRConfigurations are not watched: where nobody installed frr-k8s there is nothing to watch, and where
+/// somebody did they change seldom.
 fn streams(client: &Client, namespace: &str, metrics: &WatchMetrics) -> Vec<BoxStream<'static, Change>> {
     fn of<K>(
         client: &Client,

@@ -39,14 +39,19 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// All paths, judged by this gate.
 pub fn router<S: Store>(gate: Gate<S>, metrics: Metrics) -> Router {
+    impatient_router(gate, metrics, BODY_TIMEOUT)
+}
+
+/// As [`router`], with another limit for how long a body may take to arrive.
+pub fn impatient_router<S: Store>(gate: Gate<S>, metrics: Metrics, patience: Duration) -> Router {
     let state = Arc::new((gate, metrics));
     let mut router = Router::new();
     for (path, kind) in PATHS {
         let handler = post(move |State(state): State<Arc<(Gate<S>, Metrics)>>, request: Request| async move {
-            let body = match tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, &())).await {
+            let body = match tokio::time::timeout(patience, Bytes::from_request(request, &())).await {
                 Ok(Ok(body)) => body,
                 Ok(Err(rejection)) => return rejection.into_response(),
-                Err(_) => return (StatusCode::REQUEST_TIMEOUT, "the body did not arrive within 5s\n").into_response(),
+                Err(_) => return (StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time\n").into_response(),
             };
             handle(&state.0, &state.1, kind, &body).await
         });

@@ -4,6 +4,7 @@ mod common;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::http::Request as HttpRequest;
@@ -13,7 +14,7 @@ use tower::ServiceExt;
 use webhook::admit::{Operation, Request, Snapshot};
 use webhook::gate::Gate;
 use webhook::metrics::Metrics;
-use webhook::server::router;
+use webhook::server::{impatient_router, router};
 use webhook::snapshot::Store;
 
 /// A store whose reads are counted; `late` appears with the read of that number.
@@ -219,4 +220,60 @@ fn metadata_that_the_store_adds_does_not_make_an_object_another_one() {
     stored["metadata"]["resourceVersion"] = json!("7");
     assert!(new.is_stored_in(&snapshot(&[stored]).resources()));
     assert!(!new.is_stored_in(&snapshot(&[pool("a", &["10.0.0.0/25"])]).resources()));
+}
+
+/// `nodeSelector` is spelt out, because without it nothing is compared per node.
+fn frr(name: &str, namespace: &str, asn: u32) -> Value {
+    json!({"apiVersion": "frrk8s.metallb.io/v1beta1", "kind": "FRRConfiguration",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"bgp": {"routers": [{"asn": asn}]}, "nodeSelector": {}}})
+}
+
+const FRR_PATH: &str = "/validate-frrk8s-metallb-io-v1beta1-frrconfiguration";
+
+#[tokio::test]
+async fn an_frr_configuration_that_contradicts_another_is_denied_on_its_own_path() {
+    let shelf = Shelf::default();
+    shelf.stored.lock().expect("the shelf").push(frr("first", NAMESPACE, 64500));
+    let (_, body) = call(&shelf, "POST", FRR_PATH, review("v1", "CREATE", &frr("second", NAMESPACE, 64501))).await;
+    let answer: Value = serde_json::from_str(&body).expect("JSON");
+    assert_eq!(answer["response"]["allowed"], json!(false), "{body}");
+    assert!(answer["response"]["status"]["message"].as_str().is_some_and(|text| text.contains("first")), "{body}");
+    let (_, body) = call(&shelf, "POST", FRR_PATH, review("v1", "CREATE", &frr("second", "elsewhere", 64501))).await;
+    assert!(body.contains("\"allowed\":true"), "a foreign frr-k8s looks after its own: {body}");
+    let (status, body) = call(&shelf, "POST", FRR_PATH, review("v1", "CREATE", &pool("p", &["10.0.0.0/24"]))).await;
+    assert_eq!(
+        (status, body.contains("this path judges FRRConfiguration of frrk8s.metallb.io")),
+        (400, true),
+        "{body}"
+    );
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_is_refused_before_it_is_read() {
+    let (status, _) = call(&Shelf::default(), "POST", POOL_PATH, " ".repeat(9 * 1024 * 1024)).await;
+    assert_eq!(status, 413);
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_not_waited_for() {
+    let body = Body::from_stream(futures::stream::pending::<Result<Vec<u8>, std::io::Error>>());
+    let http = HttpRequest::builder().method("POST").uri(POOL_PATH).body(body).expect("a request");
+    let router = impatient_router(gate(&Shelf::default()), Metrics::default(), Duration::from_millis(10));
+    assert_eq!(router.oneshot(http).await.expect("an answer").status().as_u16(), 408);
+}
+
+#[tokio::test]
+async fn a_change_that_waits_for_another_holds_up_nobody_else() {
+    let shelf = Shelf::default();
+    let gate = gate(&shelf);
+    assert!(gate.judge(&creation(&pool("a", &["10.0.0.0/24"]))).await.expect("a verdict").is_allowed());
+    let (clash, other) = (creation(&pool("b", &["10.0.0.0/25"])), creation(&pool("c", &["10.1.0.0/24"])));
+    let waiting = gate.judge(&clash);
+    tokio::pin!(waiting);
+    tokio::select! {
+        biased;
+        _ = &mut waiting => panic!("it did not wait"),
+        verdict = gate.judge(&other) => assert!(verdict.expect("a verdict").is_allowed()),
+    }
 }

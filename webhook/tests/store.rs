@@ -3,14 +3,19 @@
 mod common;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use common::{NAMESPACE, peer, pool, request};
+use common::{NAMESPACE, object, peer, pool, request};
+use config::{Kind, NodeLabels};
 use http::{Request, Response};
 use kube::Client;
 use kube::client::Body;
+use runtime::watch::Event;
 use serde_json::{Value, json};
 use webhook::admit::{Operation, Snapshot};
-use webhook::snapshot::{ApiStore, Store};
+use webhook::metrics::Metrics;
+use webhook::mirror::{Change, Mirror};
+use webhook::snapshot::{ApiStore, Store, WatchedStore};
 
 /// An apiserver that answers each path with this code and body; lists of unknown kinds are empty.
 fn apiserver(answers: Vec<(&'static str, u16, Value)>) -> Client {
@@ -76,4 +81,103 @@ async fn the_backend_comes_from_the_stored_metallb_resource() {
     let snapshot =
         read(apiserver(vec![("metallbs", 200, list(&[metallb]))]), &peer("p", json!({}))).await.expect("a snapshot");
     assert_eq!(snapshot.resources().backend, config::Backend::FrrK8s);
+}
+
+const WATCHED: [Kind; 8] = [
+    Kind::IPAddressPool,
+    Kind::AddressPool,
+    Kind::L2Advertisement,
+    Kind::BGPAdvertisement,
+    Kind::BGPPeer,
+    Kind::BFDProfile,
+    Kind::Community,
+    Kind::MetalLB,
+];
+
+fn stored(document: &Value, version: u64) -> Change {
+    let object = object(document);
+    Change::Object(object.kind(), Event::Apply((object.id().name, version, Some(object))))
+}
+
+/// A mirror whose lists of these kinds are in.
+fn mirror(kinds: &[Kind]) -> Mirror {
+    let mirror = Mirror::default();
+    for kind in kinds {
+        mirror.apply(Change::Object(*kind, Event::Init));
+        mirror.apply(Change::Object(*kind, Event::InitDone));
+    }
+    mirror.apply(Change::Node(Event::Init));
+    mirror.apply(Change::Node(Event::InitApply(NodeLabels { name: "n1".to_owned(), ..NodeLabels::default() })));
+    mirror.apply(Change::Node(Event::InitDone));
+    mirror
+}
+
+fn watched(mirror: &Mirror) -> WatchedStore {
+    let listed = list(&[pool("listed", &["10.9.0.0/24"])]);
+    let lists = ApiStore::new(apiserver(vec![("ipaddresspools", 200, listed)]), NAMESPACE.to_owned());
+    WatchedStore::new(mirror.clone(), lists, Metrics::default())
+}
+
+fn pools(snapshot: &Snapshot) -> Vec<&str> {
+    snapshot.resources().pools.iter().filter_map(|pool| pool.metadata.name.as_deref()).collect()
+}
+
+#[tokio::test]
+async fn watches_answer_once_the_lists_that_matter_are_in_and_the_apiserver_before_that() {
+    let creation = request(Operation::Create, Some(&pool("new", &["10.1.0.0/24"])), None);
+    let behind = mirror(&[Kind::IPAddressPool, Kind::AddressPool]);
+    behind.apply(stored(&pool("seen", &["10.0.0.0/24"]), 1));
+    assert_eq!(pools(&watched(&behind).read(&creation).await.expect("a snapshot")), ["listed"]);
+    let complete = mirror(&WATCHED);
+    complete.apply(stored(&pool("seen", &["10.0.0.0/24"]), 1));
+    assert_eq!(pools(&watched(&complete).read(&creation).await.expect("a snapshot")), ["seen"]);
+}
+
+#[tokio::test]
+async fn an_update_of_an_object_that_the_watch_has_not_seen_yet_waits_for_it() {
+    let (old, new) = (pool("p", &["10.0.0.0/24"]), pool("p", &["10.0.0.0/25"]));
+    let mut replaced = old.clone();
+    replaced["metadata"]["resourceVersion"] = json!("7");
+    let update = request(Operation::Update, Some(&new), Some(&replaced));
+    let mirror = mirror(&WATCHED);
+    mirror.apply(stored(&pool("p", &["10.7.0.0/24"]), 6));
+    let store = watched(&mirror);
+    let later = async {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        mirror.apply(stored(&old, 7));
+    };
+    let (snapshot, ()) = tokio::join!(store.read(&update), later);
+    let snapshot = snapshot.expect("a snapshot");
+    assert_eq!(snapshot.resources().pools[0].spec.addresses, ["10.0.0.0/24"]);
+}
+
+#[tokio::test]
+async fn a_watch_that_does_not_catch_up_is_not_waited_for_long() {
+    let mut replaced = pool("p", &["10.0.0.0/24"]);
+    replaced["metadata"]["resourceVersion"] = json!("7");
+    let update = request(Operation::Update, Some(&pool("p", &["10.0.0.0/25"])), Some(&replaced));
+    assert_eq!(pools(&watched(&mirror(&WATCHED)).read(&update).await.expect("a snapshot")), ["listed"]);
+}
+
+#[tokio::test]
+async fn an_object_that_cannot_be_read_and_one_that_is_gone_are_left_out_of_the_snapshot() {
+    let mirror = mirror(&WATCHED);
+    mirror.apply(stored(&pool("gone", &["10.0.0.0/24"]), 1));
+    mirror.apply(Change::Object(Kind::IPAddressPool, Event::Apply(("broken".to_owned(), 2, None))));
+    mirror.apply(stored(&pool("good", &["10.2.0.0/24"]), 3));
+    let (name, gone) = ("gone".to_owned(), object(&pool("gone", &["10.0.0.0/24"])));
+    mirror.apply(Change::Object(Kind::IPAddressPool, Event::Delete((name, 4, Some(gone)))));
+    let creation = request(Operation::Create, Some(&pool("new", &["10.1.0.0/24"])), None);
+    assert_eq!(pools(&watched(&mirror).read(&creation).await.expect("a snapshot")), ["good"]);
+}
+
+#[tokio::test]
+async fn frr_configurations_are_listed_for_each_request() {
+    let document = json!({"apiVersion": "frrk8s.metallb.io/v1beta1", "kind": "FRRConfiguration",
+        "metadata": {"name": "f", "namespace": NAMESPACE}, "spec": {}});
+    let lists =
+        ApiStore::new(apiserver(vec![("frrconfigurations", 200, list(&[document.clone()]))]), NAMESPACE.to_owned());
+    let store = WatchedStore::new(mirror(&WATCHED), lists, Metrics::default());
+    let snapshot = store.read(&request(Operation::Create, Some(&document), None)).await.expect("a snapshot");
+    assert_eq!(snapshot.resources().frr_configurations.len(), 1);
 }

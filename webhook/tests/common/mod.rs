@@ -9,7 +9,7 @@ use webhook::object::Object;
 
 pub const NAMESPACE: &str = "metallb-system";
 
-pub const KINDS: [Kind; 8] = [
+pub const KINDS: [Kind; 9] = [
     Kind::IPAddressPool,
     Kind::AddressPool,
     Kind::L2Advertisement,
@@ -18,6 +18,7 @@ pub const KINDS: [Kind; 8] = [
     Kind::BFDProfile,
     Kind::Community,
     Kind::MetalLB,
+    Kind::FRRConfiguration,
 ];
 
 pub fn kind_of(document: &Value) -> Kind {
