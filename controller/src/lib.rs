@@ -16,6 +16,7 @@ pub mod allocator;
 mod apply;
 mod args;
 mod configuration_state;
+mod difference;
 #[cfg(test)]
 mod fixtures;
 mod leadership;

@@ -254,7 +254,7 @@ fn r8_huge_and_odd_ranges_give_their_first_addresses_and_right_numbers() {
         assert_eq!((counters.total_v4, counters.total_v6), (v4, v6), "{entries:?}");
         assert_eq!(counters.available_v4() + counters.available_v6(), v4.max(v6) - 1);
     }
-    for bad in ["192.0.2.9-192.0.2.1", "fe80::1%eth0/128", "192.0.2.01/32", ""] {
+    for bad in ["192.0.2.9-192.0.2.1", "fe80::1%eth0/128", ""] {
         let mut cluster = Cluster::with_pools(&[("p", &[bad]), ("q", &["198.51.100.0/32"])]);
         cluster.put(service("a", V4));
         cluster.run();

@@ -18,6 +18,8 @@
 
 pub mod counters;
 pub mod family;
+mod find;
+mod ghosts;
 pub mod pick;
 mod pools;
 pub mod reason;
@@ -36,7 +38,7 @@ use config::{Family, Pool, PoolName};
 use crate::text_map::TextMap;
 use counters::Counters;
 use family::{Stack, Wanted, other};
-use pools::{PoolId, Pools};
+use pools::Pools;
 pub use reason::{AllocateError, Refusal};
 use reason::{Reason, Reasons};
 use shared::Shared;
@@ -117,9 +119,10 @@ pub struct Allocator {
     shared: Shared,
     allocations: BTreeMap<ServiceKey, Allocation>,
     leaving: BTreeMap<ServiceKey, BTreeSet<IpAddr>>,
-    ghosts: BTreeMap<ServiceKey, BTreeSet<IpAddr>>,
+    /// Ascending; at a start every Service has some, so they are kept small.
+    ghosts: BTreeMap<ServiceKey, Box<[IpAddr]>>,
     /// Whose ghosts are on an address.
-    haunted: BTreeMap<IpAddr, BTreeSet<ServiceKey>>,
+    haunted: BTreeMap<IpAddr, Box<[ServiceKey]>>,
     opportunities: BTreeSet<Opportunity>,
     generation: u64,
 }
@@ -331,46 +334,6 @@ impl Allocator {
         }
     }
 
-    /// Takes in what a Service shows, so that nobody else gets an address that it shows without having it.
-    pub fn see(&mut self, service: &ServiceKey, shown: &[IpAddr]) {
-        let has = |address: &IpAddr| {
-            self.allocations.get(service).is_some_and(|have| have.addresses.contains(address))
-                || self.leaving.get(service).is_some_and(|leaving| leaving.contains(address))
-        };
-        let now: BTreeSet<IpAddr> = shown.iter().filter(|address| !has(address)).copied().collect();
-        let before = self.ghosts.remove(service).unwrap_or_default();
-        for address in before.difference(&now) {
-            self.unhaunt(service, *address);
-        }
-        for address in now.difference(&before) {
-            if self.haunted.entry(*address).or_default().insert(service.clone()) && !self.usage.contains_key(address) {
-                self.pools.occupy(*address);
-                self.generation += 1;
-            }
-        }
-        if !now.is_empty() {
-            self.ghosts.insert(service.clone(), now);
-        }
-    }
-
-    fn unhaunt(&mut self, service: &ServiceKey, address: IpAddr) {
-        let Some(services) = self.haunted.get_mut(&address) else { return };
-        services.remove(service);
-        if !services.is_empty() {
-            return;
-        }
-        self.haunted.remove(&address);
-        match self.usage.get(&address) {
-            Some(usage) => {
-                if let Some(place) = self.pools.place(address) {
-                    self.shared.port_freed(&usage.key, place);
-                }
-                self.opportunities.extend([Opportunity::Key(usage.key.clone()), Opportunity::Address(address)]);
-            }
-            None => self.vacate(address),
-        }
-    }
-
     /// Nobody uses the address or shows it.
     fn vacate(&mut self, address: IpAddr) {
         let pool = self.pools.vacate(address).and_then(|id| self.pools.name(id)).cloned();
@@ -417,16 +380,6 @@ impl Allocator {
             self.lay_ghost(client.key, *address);
         }
         Ok(())
-    }
-
-    /// A Service has what it shows.
-    fn lay_ghost(&mut self, service: &ServiceKey, address: IpAddr) {
-        let Some(ghosts) = self.ghosts.get_mut(service).filter(|ghosts| ghosts.contains(&address)) else { return };
-        ghosts.remove(&address);
-        if ghosts.is_empty() {
-            self.ghosts.remove(service);
-        }
-        self.unhaunt(service, address);
     }
 
     fn enter(&mut self, client: &Client<'_>, address: IpAddr) {
@@ -477,70 +430,6 @@ impl Allocator {
         if !self.haunted.contains_key(&address) {
             self.vacate(address);
         }
-    }
-
-    /// The addresses the first pool that fits would give. A dual-stack Service that prefers both families takes a pool
-    /// with both before any that comes earlier with one.
-    fn first_fit(&mut self, client: &Client<'_>, wanted: &Wanted, pools: &[PoolId]) -> Option<Vec<IpAddr>> {
-        pools.iter().find_map(|pool| self.fit(client, wanted.stack, *pool)).or_else(|| {
-            let singles = wanted.singles();
-            singles.into_iter().find_map(|stack| pools.iter().find_map(|pool| self.fit(client, stack, *pool)))
-        })
-    }
-
-    /// As [`Self::first_fit`], of the pools free for all. Only those are looked at that have something to give.
-    fn free_fit(&mut self, client: &Client<'_>, wanted: &Wanted) -> Option<Vec<IpAddr>> {
-        let stacks = std::iter::once(wanted.stack).chain(wanted.singles());
-        for stack in stacks {
-            let (open, families) = match stack {
-                Stack::Single(family) => (self.pools.open(family).first().copied(), [family, family]),
-                Stack::Dual => {
-                    let (v4, v6) = (self.pools.open(Family::V4), self.pools.open(Family::V6));
-                    let (few, many) = if v4.len() < v6.len() { (v4, v6) } else { (v6, v4) };
-                    (few.iter().find(|pool| many.contains(pool)).copied(), [Family::V4, Family::V6])
-                }
-            };
-            // Where it shares an address, or is just leaving one, there may be room in a pool that is full for others.
-            let mut own: BTreeSet<PoolId> =
-                families.iter().flat_map(|family| self.shared.pools(client.sharing, *family)).collect();
-            let leaving = [&self.leaving, &self.ghosts].into_iter().filter_map(|own| own.get(client.key)).flatten();
-            own.extend(leaving.filter_map(|address| self.pools.of(&[*address])));
-            own.retain(|pool| self.pools.is_free_for_all(*pool) && open.is_none_or(|open| *pool < open));
-            let found = own.into_iter().chain(open).find_map(|pool| self.fit(client, stack, pool));
-            if found.is_some() {
-                return found;
-            }
-        }
-        None
-    }
-
-    /// The addresses one pool would give.
-    fn fit(&mut self, client: &Client<'_>, stack: Stack, pool: PoolId) -> Option<Vec<IpAddr>> {
-        match stack {
-            Stack::Single(family) => Some(vec![self.pick(client, pool, family)?]),
-            Stack::Dual => Some(vec![self.pick(client, pool, Family::V4)?, self.pick(client, pool, Family::V6)?]),
-        }
-    }
-
-    /// The lowest address of a pool that this Service may use: a free one, one it shares, or one it is just leaving.
-    fn pick(&mut self, client: &Client<'_>, pool: PoolId, family: Family) -> Option<IpAddr> {
-        // Taken out for a moment, because its search asks who may use an address.
-        let mut shared = std::mem::take(&mut self.shared);
-        let joined = shared
-            .first(client.sharing, (pool, family), client.ports, |(_, value)| {
-                self.admits(client, pick::address(family, value)).is_ok()
-            })
-            .map(|position| (position, pick::address(family, position.1)));
-        self.shared = shared;
-        let space = self.pools.space(pool)?;
-        let own = [&self.leaving, &self.ghosts].into_iter().filter_map(|own| own.get(client.key)).flatten();
-        own.filter(|address| Family::of(**address) == family)
-            .filter_map(|address| Some((space.position(*address)?, *address)))
-            .filter(|(_, address)| self.admits(client, *address).is_ok())
-            .chain(joined)
-            .chain(space.lowest_free(family))
-            .min()
-            .map(|(_, address)| address)
     }
 }
 
