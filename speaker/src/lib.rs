@@ -12,6 +12,7 @@
 pub mod announce;
 pub mod apply;
 pub mod args;
+mod configuration_state;
 pub mod l2;
 pub mod members;
 pub mod metrics;

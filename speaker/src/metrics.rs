@@ -8,7 +8,7 @@
 
 use std::net::IpAddr;
 
-use runtime::metrics::{EncodeLabelSet, Family, Gauge, GoCounter, Registry};
+use runtime::metrics::{ConfigurationMetrics, EncodeLabelSet, Family, Gauge, GoCounter, Registry};
 
 /// The metrics of a speaker. Clones share the values.
 #[derive(Debug, Clone, Default)]
@@ -16,10 +16,7 @@ pub struct Metrics {
     /// What happens on the wire.
     pub layer2: Layer2Metrics,
     announced: Family<AnnouncedLabels, Gauge>,
-    updates: GoCounter,
-    update_errors: GoCounter,
-    config_loaded: Gauge,
-    config_stale: Gauge,
+    configuration: ConfigurationMetrics,
 }
 
 /// Counters of frames by address. Clones share the values.
@@ -46,7 +43,7 @@ struct AnnouncedLabels {
 impl Metrics {
     /// Metrics that `registry` shows.
     pub fn register(registry: &mut Registry) -> Self {
-        let all = Self::default();
+        let all = Self { configuration: ConfigurationMetrics::register(registry), ..Self::default() };
         let layer2 = &all.layer2;
         registry.register(
             "metallb_layer2_requests_received",
@@ -68,26 +65,6 @@ impl Metrics {
             "Services that this node announces, by protocol and IP; absent when not announced",
             all.announced.clone(),
         );
-        registry.register(
-            "metallb_k8s_client_updates_total",
-            "Number of Kubernetes object updates that have been processed",
-            all.updates.clone(),
-        );
-        registry.register(
-            "metallb_k8s_client_update_errors_total",
-            "Number of Kubernetes object updates that failed for some reason",
-            all.update_errors.clone(),
-        );
-        registry.register(
-            "metallb_k8s_client_config_loaded_bool",
-            "1 if the MetalLB configuration was successfully loaded at least once",
-            all.config_loaded.clone(),
-        );
-        registry.register(
-            "metallb_k8s_client_config_stale_bool",
-            "1 if a part of the MetalLB configuration is invalid and therefore not in force",
-            all.config_stale.clone(),
-        );
         all
     }
 
@@ -103,18 +80,17 @@ impl Metrics {
 
     /// Counts processed changes of Kubernetes objects.
     pub fn updated(&self, count: u64) {
-        self.updates.inc_by(count);
+        self.configuration.updated(count);
     }
 
     /// Shows the state of the configuration; `problems` is the number of objects that are not in force.
     pub fn configuration(&self, problems: usize) {
-        self.config_loaded.set(1);
-        self.config_stale.set(i64::from(problems > 0));
+        self.configuration.observe(true, problems > 0);
     }
 
     /// Counts changes that left `problems` objects not in force.
     pub fn update_failed(&self, problems: usize) {
-        self.update_errors.inc_by(u64::try_from(problems).unwrap_or(u64::MAX));
+        self.configuration.failed(u64::try_from(problems).unwrap_or(u64::MAX));
     }
 }
 

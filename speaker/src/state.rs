@@ -10,16 +10,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
-use api::v1beta1::{AddressPool, IPAddressPool, L2Advertisement};
+use api::v1beta1::{AddressPool, BFDProfile, BGPAdvertisement, Community, IPAddressPool, L2Advertisement};
+use api::v1beta2::BGPPeer;
 use api::{names, slim};
 use config::model::Config;
-use config::{Class, NamespaceLabels, NodeLabels, Resources};
+use config::{Class, NamespaceLabels, NodeLabels, Resources, SecretFacts};
 use kube::ResourceExt;
 use runtime::index::{Changes, Index, map_event};
 use runtime::watch::{Broken, Event};
 
 use crate::announce::l2::{self, Subject, View};
 use crate::announce::{Announcement, Reason};
+use crate::configuration_state;
 use crate::members::{Candidates, Members, NodeFacts, PodFacts};
 use crate::slices::Slices;
 
@@ -57,6 +59,16 @@ pub enum Input {
     AddressPool(Event<Result<AddressPool, Broken>>),
     /// L2Advertisements.
     L2Advertisement(Event<Result<L2Advertisement, Broken>>),
+    /// BGPAdvertisements.
+    BgpAdvertisement(Event<Result<BGPAdvertisement, Broken>>),
+    /// BGPPeers.
+    Peer(Event<Result<BGPPeer, Broken>>),
+    /// BFDProfiles.
+    BfdProfile(Event<Result<BFDProfile, Broken>>),
+    /// Communities.
+    Community(Event<Result<Community, Broken>>),
+    /// Secrets of our namespace, as far as peers depend on them.
+    Secret(Event<SecretFacts>),
     /// Names of this node's interfaces, excluded ones left out.
     Interfaces(BTreeSet<String>),
 }
@@ -108,9 +120,15 @@ pub struct State {
     pools: Index<String, Result<IPAddressPool, Broken>>,
     address_pools: Index<String, Result<AddressPool, Broken>>,
     l2_advertisements: Index<String, Result<L2Advertisement, Broken>>,
+    bgp_advertisements: Index<String, Result<BGPAdvertisement, Broken>>,
+    peers: Index<String, Result<BGPPeer, Broken>>,
+    bfd_profiles: Index<String, Result<BFDProfile, Broken>>,
+    communities: Index<String, Result<Community, Broken>>,
+    secrets: Index<String, SecretFacts>,
     interfaces: Option<BTreeSet<String>>,
     config: Config,
     problems: BTreeSet<String>,
+    errors: Vec<String>,
     candidates: Candidates,
     dirty: Dirty,
     config_is_old: bool,
@@ -131,9 +149,15 @@ impl State {
             pools: Index::new(),
             address_pools: Index::new(),
             l2_advertisements: Index::new(),
+            bgp_advertisements: Index::new(),
+            peers: Index::new(),
+            bfd_profiles: Index::new(),
+            communities: Index::new(),
+            secrets: Index::new(),
             interfaces: None,
             config: Config::default(),
             problems: BTreeSet::new(),
+            errors: Vec::new(),
             candidates: Candidates::default(),
             dirty: Dirty::default(),
             config_is_old: true,
@@ -172,6 +196,20 @@ impl State {
             Input::L2Advertisement(event) => {
                 self.config_is_old |= take(&mut self.l2_advertisements, event, |ad| ad.status = None);
             }
+            Input::BgpAdvertisement(event) => {
+                self.config_is_old |= take(&mut self.bgp_advertisements, event, |ad| ad.status = None);
+            }
+            Input::Peer(event) => self.config_is_old |= take(&mut self.peers, event, |peer| peer.status = None),
+            Input::BfdProfile(event) => {
+                self.config_is_old |= take(&mut self.bfd_profiles, event, |profile| profile.status = None);
+            }
+            Input::Community(event) => {
+                self.config_is_old |= take(&mut self.communities, event, |community| community.status = None);
+            }
+            Input::Secret(event) => {
+                let event = map_event(event, |secret| (secret.name.clone(), secret));
+                self.config_is_old |= !self.secrets.apply(event).is_empty();
+            }
             Input::Interfaces(names) => {
                 self.dirty.all |= self.interfaces.as_ref() != Some(&names);
                 self.interfaces = Some(names);
@@ -189,8 +227,17 @@ impl State {
         self.missing().is_none()
     }
 
-    /// What is still waited for. AddressPools are not: clusters may lack that kind, and addresses of a pool that is not known
-    /// yet are simply not announced yet.
+    /// Whether everything that a verdict on the configuration depends on was seen. Layer 2 does not wait for the kinds of BGP.
+    pub fn is_judged(&self) -> bool {
+        self.is_complete()
+            && self.bgp_advertisements.is_synced()
+            && self.peers.is_synced()
+            && self.bfd_profiles.is_synced()
+            && self.communities.is_synced()
+            && self.secrets.is_synced()
+    }
+
+    /// What is still waited for.
     pub fn missing(&self) -> Option<&'static str> {
         let wants_pods = self.settings.members == Members::SpeakerPods;
         [
@@ -200,6 +247,7 @@ impl State {
             ("speaker pods", self.pods.is_synced() || !wants_pods),
             ("Namespaces", self.namespaces.is_synced()),
             ("IPAddressPools", self.pools.is_synced()),
+            ("AddressPools", self.address_pools.is_synced()),
             ("L2Advertisements", self.l2_advertisements.is_synced()),
             ("the node's interfaces", self.interfaces.is_some()),
         ]
@@ -226,10 +274,15 @@ impl State {
     }
 
     fn compile(&mut self) {
-        let compiled = config::compile(&Resources {
+        let mut resources = Resources {
             pools: valid(&self.pools),
             address_pools: valid(&self.address_pools),
             l2_advertisements: valid(&self.l2_advertisements),
+            bgp_advertisements: valid(&self.bgp_advertisements),
+            peers: valid(&self.peers),
+            bfd_profiles: valid(&self.bfd_profiles),
+            communities: valid(&self.communities),
+            secrets: self.secrets.is_synced().then(|| self.secrets.values().cloned().collect()),
             nodes: self
                 .nodes
                 .iter()
@@ -241,11 +294,24 @@ impl State {
                 .map(|(name, labels)| NamespaceLabels { name: name.clone(), labels: labels.clone() })
                 .collect(),
             ..Resources::default()
-        });
-        let errors = compiled.findings.iter().filter(|finding| finding.class == Class::Error);
-        self.problems = errors.map(|finding| format!("{}: {finding}", finding.object)).collect();
-        self.problems
-            .extend(broken(&self.pools).chain(broken(&self.address_pools)).chain(broken(&self.l2_advertisements)));
+        };
+        let nothing = BTreeMap::new();
+        let labels = self.nodes.get(&self.settings.node).map_or(&nothing, |node| &node.labels);
+        configuration_state::keep_what_concerns(labels, &mut resources);
+        let compiled = config::compile(&resources);
+        let errors: Vec<_> = compiled.findings.iter().filter(|finding| finding.class == Class::Error).collect();
+        let unreadable: Vec<String> = broken(&self.pools)
+            .chain(broken(&self.address_pools))
+            .chain(broken(&self.l2_advertisements))
+            .chain(broken(&self.bgp_advertisements))
+            .chain(broken(&self.peers))
+            .chain(broken(&self.bfd_profiles))
+            .chain(broken(&self.communities))
+            .collect();
+        self.problems = errors.iter().map(|finding| format!("{}: {finding}", finding.object)).collect();
+        self.problems.extend(unreadable.iter().cloned());
+        // The remedy that a finding may add stands in the log; this text is compared with MetalLB's.
+        self.errors = errors.iter().map(|finding| finding.text.clone()).chain(unreadable).collect();
         self.dirty.all |= compiled.config != self.config;
         self.config = compiled.config;
     }
@@ -253,6 +319,11 @@ impl State {
     /// Objects that are not in force, one line each, naming object and remedy.
     pub fn problems(&self) -> &BTreeSet<String> {
         &self.problems
+    }
+
+    /// The errors of the configuration as far as it concerns this node, the one that MetalLB names first before the others.
+    pub fn errors(&self) -> &[String] {
+        &self.errors
     }
 
     /// The nodes that may announce.

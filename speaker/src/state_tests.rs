@@ -67,6 +67,7 @@ fn start() -> Vec<Vec<Input>> {
         list(Input::Node, vec![node("node-a", true), node("node-b", true), node("node-c", true)]),
         list(Input::Namespace, vec![]),
         list(Input::Pool, vec![Ok(pool("first", "10.0.0.0/24"))]),
+        list(Input::AddressPool, vec![]),
         list(Input::L2Advertisement, vec![advertisement(L2AdvertisementSpec::default())]),
         vec![Input::Interfaces(BTreeSet::from(["eth0".to_owned()]))],
     ]
@@ -215,4 +216,91 @@ fn labelling_a_node_later_changes_who_may_announce() {
     labelled.metadata.labels = Some(BTreeMap::from([("edge".to_owned(), String::new())]));
     assert!(feed(&mut state, vec![Input::Node(Event::Apply(labelled))]).all);
     assert!(state.decide(&key("web")).is_ok());
+}
+
+/// A peer with these further fields, in YAML's flow style.
+fn peer(name: &str, fields: &str) -> Result<BGPPeer, Broken> {
+    let text = format!(
+        "{{apiVersion: metallb.io/v1beta2, kind: BGPPeer, metadata: {{name: {name}, namespace: metallb-system}}, \
+         spec: {{myASN: 64512, peerASN: 64512, peerAddress: 192.0.2.1, {fields}}}}}"
+    );
+    Ok(serde_saphyr::from_str(&text).unwrap())
+}
+
+fn secret(name: &str, type_: &str) -> SecretFacts {
+    SecretFacts { name: name.to_owned(), type_: type_.to_owned(), has_password: true }
+}
+
+/// A state that judges, with these peers and Secrets.
+fn judging(peers: Vec<Result<BGPPeer, Broken>>, secrets: Vec<SecretFacts>) -> State {
+    let mut state = complete();
+    let lists = [
+        list(Input::Peer, peers),
+        list(Input::Secret, secrets),
+        list(Input::BgpAdvertisement, vec![]),
+        list(Input::BfdProfile, vec![]),
+        list(Input::Community, vec![]),
+    ];
+    assert!(!state.is_judged());
+    feed(&mut state, lists.into_iter().flatten().collect());
+    assert!(state.is_judged());
+    state
+}
+
+#[test]
+fn s0_26_a_peer_with_an_unknown_bfd_profile_is_named_in_metallbs_words() {
+    let peers = vec![peer("peer1", "bfdProfile: my-bfd-profile")];
+    let state = judging(peers, vec![]);
+    assert_eq!(state.errors(), ["peer peer1 referencing non existing bfd profile my-bfd-profile"]);
+}
+
+#[test]
+fn s0_27_creating_the_profile_that_a_peer_names_mends_the_configuration() {
+    let peers = vec![peer("peer1", "bfdProfile: my-bfd-profile")];
+    let mut state = judging(peers, vec![]);
+    let profile = BFDProfile::new("my-bfd-profile", Default::default());
+    feed(&mut state, vec![Input::BfdProfile(Event::Apply(Ok(profile)))]);
+    assert!(state.errors().is_empty(), "{:?}", state.errors());
+}
+
+#[test]
+fn a_secret_of_the_wrong_type_and_a_missing_one_are_named_in_metallbs_words() {
+    let with_secret = |name: &str| {
+        vec![peer(name, &format!("passwordSecret: {{name: {name}, namespace: metallb-system}}"))]
+    };
+    let state = judging(with_secret("peer1"), vec![secret("peer1", "Opaque")]);
+    assert_eq!(
+        state.errors(),
+        ["parsing peer peer1 secret type mismatch on \"metallb-system\"/\"peer1\", type \"kubernetes.io/basic-auth\" is \
+          expected \nfailed to parse peer peer1 password secret"]
+    );
+    let mut state = judging(with_secret("bgp-secret-fail"), vec![]);
+    assert_eq!(
+        state.errors(),
+        ["parsing peer bgp-secret-fail secret ref not found for peer config \"metallb-system\"/\"bgp-secret-fail\"\nfailed \
+          to parse peer bgp-secret-fail password secret"]
+    );
+    let right = secret("bgp-secret-fail", "kubernetes.io/basic-auth");
+    feed(&mut state, vec![Input::Secret(Event::Apply(right))]);
+    assert!(state.errors().is_empty(), "{:?}", state.errors());
+}
+
+#[test]
+fn a_broken_peer_is_an_error_only_on_the_nodes_it_selects() {
+    let on = |host: &str| {
+        let selectors = format!("[{{matchLabels: {{kubernetes.io/hostname: {host}}}}}]");
+        vec![peer("peer1", &format!("bfdProfile: none, nodeSelectors: {selectors}"))]
+    };
+    let mut state = judging(on("node-b"), vec![]);
+    assert!(state.errors().is_empty(), "the node has no such label yet");
+    let mut labelled = node("node-b", true);
+    labelled.metadata.labels = Some(BTreeMap::from([("kubernetes.io/hostname".to_owned(), "node-b".to_owned())]));
+    feed(&mut state, vec![Input::Node(Event::Apply(labelled))]);
+    assert_eq!(state.errors().len(), 1);
+}
+
+#[test]
+fn layer_2_does_not_wait_for_the_kinds_of_bgp() {
+    let state = complete();
+    assert!(state.is_complete() && !state.is_judged());
 }

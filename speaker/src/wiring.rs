@@ -14,14 +14,18 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use anyhow::Context;
-use api::v1beta1::{AddressPool, IPAddressPool, L2Advertisement};
+use api::v1beta1::{AddressPool, BFDProfile, BGPAdvertisement, Community, IPAddressPool, L2Advertisement};
+use api::v1beta2::BGPPeer;
 use api::{names, slim};
 use futures::stream::{self, SelectAll};
 use futures::{Stream, StreamExt};
+use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
 use runtime::client::{self, Retry};
 use runtime::events::Publisher;
 use runtime::health::Health;
+use runtime::index::map_event;
+use runtime::keeper::Verdict;
 use runtime::metrics::{Registry, serve_https};
 use runtime::shutdown::Shutdown;
 use runtime::tasks::Tasks;
@@ -32,6 +36,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::apply::Apply;
 use crate::args::Args;
+use crate::configuration_state;
 use crate::l2::selection::{self, Exclusions, Link};
 use crate::l2::{announcer, interfaces, packet};
 use crate::members::Members;
@@ -88,10 +93,18 @@ pub async fn speak(args: Args) -> anyhow::Result<()> {
 
     let mut inputs = watches(&client, &namespace, settings.members, &args.ml_labels, &watch_metrics);
     inputs.push(interface_names(links, exclusions).boxed());
+    let (verdicts, seen) = watch::channel(Verdict::unknown());
+    let until = shutdown.clone();
+    let place = configuration_state::Place { namespace, node: settings.node.clone(), pod: args.pod_name.clone() };
+    let keeping = configuration_state::keep(client.clone(), place, seen, watch_metrics);
+    tasks.spawn("the keeper of the ConfigurationState", async move {
+        until.or(keeping).await;
+        Ok(())
+    });
     let apply = Apply { commands, metrics, events: Publisher::new(client, COMPONENT) };
     let until = shutdown.clone();
     tasks.spawn("the owner of the announcements", async move {
-        until.or(own(State::new(settings), inputs, apply, health)).await;
+        until.or(own(State::new(settings), inputs, apply, health, verdicts)).await;
         Ok(())
     });
     tasks.run(GRACE).await
@@ -121,13 +134,30 @@ fn watches(client: &Client, namespace: &str, members: Members, labels: &str, met
     let address_pools: Api<AddressPool> = Api::namespaced(c(), namespace);
     let l2_advertisements: Api<L2Advertisement> = Api::namespaced(c(), namespace);
 
+    let bgp_advertisements: Api<BGPAdvertisement> = Api::namespaced(c(), namespace);
+    let peers: Api<BGPPeer> = Api::namespaced(c(), namespace);
+    let bfd_profiles: Api<BFDProfile> = Api::namespaced(c(), namespace);
+    let communities: Api<Community> = Api::namespaced(c(), namespace);
+    let secrets: Api<Secret> = Api::namespaced(c(), namespace);
+    // Clusters may lack kinds that only BGP needs, and the deprecated one.
+    let optional = || WatchConfig { optional: true, ..all() };
+
     let mut inputs = Inputs::new();
     inputs.push(watched(Api::<slim::Service>::all(c()), services, m()).map(Input::Service).boxed());
     inputs.push(watched(Api::<slim::EndpointSlice>::all(c()), slices, m()).map(Input::EndpointSlice).boxed());
     inputs.push(watched(Api::<slim::Node>::all(c()), all(), m()).map(Input::Node).boxed());
     inputs.push(watched(Api::<slim::Namespace>::all(c()), all(), m()).map(Input::Namespace).boxed());
     inputs.push(watched_guarded(pools, all(), m()).map(Input::Pool).boxed());
-    inputs.push(watched_guarded(address_pools, all(), m()).map(Input::AddressPool).boxed());
+    inputs.push(watched_guarded(address_pools, optional(), m()).map(Input::AddressPool).boxed());
+    inputs.push(watched_guarded(bgp_advertisements, optional(), m()).map(Input::BgpAdvertisement).boxed());
+    inputs.push(watched_guarded(peers, optional(), m()).map(Input::Peer).boxed());
+    inputs.push(watched_guarded(bfd_profiles, optional(), m()).map(Input::BfdProfile).boxed());
+    inputs.push(watched_guarded(communities, optional(), m()).map(Input::Community).boxed());
+    inputs.push(
+        watched(secrets, all(), m())
+            .map(|event| Input::Secret(map_event(event, configuration_state::secret_facts)))
+            .boxed(),
+    );
     inputs.push(watched_guarded(l2_advertisements, all(), m()).map(Input::L2Advertisement).boxed());
     if members == Members::SpeakerPods {
         inputs.push(watched(Api::<slim::Pod>::namespaced(c(), namespace), pods, m()).map(Input::Pod).boxed());
@@ -151,7 +181,7 @@ fn interface_names(
 }
 
 /// Takes in changes and acts on them, until the inputs end or the task is dropped.
-async fn own(mut state: State, inputs: Inputs, apply: Apply, health: Health) {
+async fn own(mut state: State, inputs: Inputs, apply: Apply, health: Health, verdicts: watch::Sender<Verdict>) {
     let mut inputs = inputs.ready_chunks(BATCH);
     let mut announced = Announced::default();
     let mut problems = BTreeSet::new();
@@ -170,6 +200,10 @@ async fn own(mut state: State, inputs: Inputs, apply: Apply, health: Health) {
                 let actions = plan(&state, &mut announced, &dirty);
                 apply.all(&state, actions);
                 report(&state, &mut problems, &apply.metrics);
+                if state.is_judged() {
+                    let verdict = configuration_state::verdict(state.errors());
+                    verdicts.send_if_modified(|shown| std::mem::replace(shown, verdict.clone()) != verdict);
+                }
                 report_members(&state.candidates().up, &mut members);
                 if let Some(what) = state.missing() {
                     if missing.replace(what) != Some(what) {

@@ -1,0 +1,90 @@
+//! The object ConfigurationState `speaker-<node>`: whether the configuration of this node could be used.
+//!
+//! ```text
+//!  all objects ──keep_what_concerns(this node)──▶ config::compile ──▶ errors ──▶ Verdict ──▶ runtime::keeper
+//! ```
+//! A peer or a BGPAdvertisement that selects other nodes is not this node's business: its errors stand where it is used.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use api::names::{FIELD_MANAGER_SPEAKER, LABEL_COMPONENT_TYPE, LABEL_NODE_NAME, PREFIX_SPEAKER_STATE, SPEAKER};
+use api::v1beta1::ConfigurationState;
+use config::selector::Selector;
+use config::{Resources, SecretFacts};
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::Client;
+use runtime::keeper::{self, Verdict, Wording};
+use runtime::watch::WatchMetrics;
+use tokio::sync::watch;
+
+/// Field manager of the status, as MetalLB's.
+const STATUS_MANAGER: &str = "configReconciler";
+/// A change of the configuration concerns every speaker; they do not all write at once.
+const JITTER: Duration = Duration::from_secs(2);
+/// MetalLB's words, and a second condition of ours.
+const WORDING: Wording = Wording {
+    condition: "configReconcilerValid",
+    good: "Reconciled",
+    bad: "ConfigurationError",
+    prefix: "configuration error: ",
+    all: "metallb.io/AllErrors",
+    all_reason: "MoreErrors",
+};
+
+/// Where this speaker runs.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Namespace of the object.
+    pub namespace: String,
+    /// The node.
+    pub node: String,
+    /// The pod; empty outside of one.
+    pub pod: String,
+}
+
+/// What the object shows with these errors.
+pub fn verdict(errors: &[String]) -> Verdict {
+    Verdict::of(WORDING, errors)
+}
+
+/// Keeps the object. It belongs to this pod, so it goes with pod and node.
+pub async fn keep(client: Client, place: Place, verdicts: watch::Receiver<Verdict>, metrics: WatchMetrics) {
+    let Place { namespace, node, pod } = place;
+    let owner = keeper::owned_by_pod(&client, &namespace, &pod).await;
+    let settings = keeper::Settings {
+        namespace,
+        name: format!("{PREFIX_SPEAKER_STATE}{node}"),
+        manager: FIELD_MANAGER_SPEAKER.to_owned(),
+        status_manager: STATUS_MANAGER.to_owned(),
+        labels: BTreeMap::from([
+            (LABEL_COMPONENT_TYPE.to_owned(), SPEAKER.to_owned()),
+            (LABEL_NODE_NAME.to_owned(), node),
+        ]),
+        owner,
+        jitter: JITTER,
+    };
+    keeper::keep::<ConfigurationState>(client.clone(), client, settings, verdicts, metrics).await;
+}
+
+/// Leaves out peers and BGPAdvertisements that select only other nodes. A selector that cannot be read stays: every node
+/// reports it.
+pub fn keep_what_concerns(labels: &BTreeMap<String, String>, resources: &mut Resources) {
+    let concerns = |selectors: &[LabelSelector]| {
+        let misses =
+            |selector: &LabelSelector| Selector::parse(selector).is_ok_and(|selector| !selector.matches(labels));
+        selectors.is_empty() || !selectors.iter().all(misses)
+    };
+    resources.peers.retain(|peer| concerns(&peer.spec.node_selectors));
+    resources.bgp_advertisements.retain(|advertisement| concerns(&advertisement.spec.node_selectors));
+}
+
+/// What peers depend on; the password itself is dropped at once.
+pub fn secret_facts(secret: Secret) -> SecretFacts {
+    SecretFacts {
+        name: secret.metadata.name.unwrap_or_default(),
+        type_: secret.type_.unwrap_or_default(),
+        has_password: secret.data.is_some_and(|data| data.contains_key("password")),
+    }
+}
