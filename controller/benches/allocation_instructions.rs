@@ -1,6 +1,7 @@
 //! Instructions that the core takes: `cargo bench -p controller --bench allocation_instructions`.
 //!
 //! Counts repeat on a busy machine, unlike times. It needs valgrind and the program gungraun-runner.
+#![allow(unused_qualifications, reason = "in what the macros make")]
 
 mod shapes;
 
