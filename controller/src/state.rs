@@ -197,7 +197,7 @@ impl State {
         !self.derived.reported.is_empty()
     }
 
-    /// All errors of the configuration, the one that MetalLB would name first; empty while following.
+    /// All errors of the configuration in MetalLB's words, the one that MetalLB would name first; empty while following.
     pub fn errors(&self) -> &[String] {
         &self.derived.errors
     }
@@ -333,7 +333,7 @@ impl State {
             .chain(self.address_pools.values().filter_map(AddressPoolObject::report))
             .collect();
         self.derived.errors =
-            errors.map(ToString::to_string).chain(unreadable.iter().map(|one| one.text.clone())).collect();
+            errors.map(|finding| finding.text.clone()).chain(unreadable.iter().map(|one| one.text.clone())).collect();
         now.extend(unreadable);
         actions.extend(now.difference(&self.derived.reported).cloned().map(Action::Report));
         self.derived.reported = now;
