@@ -36,14 +36,14 @@ const RECOVERY: Duration = Duration::from_secs(2);
 
 pub fn trials(suite: &Suite) -> Vec<Trial> {
     vec![
-        suite.trial("two webhook replicas that boot together make one authority", |bed| async move {
+        suite.trial("two webhook replicas that boot together make one certificate authority", |bed| async move {
             first_boot(&bed).await
         }),
         suite.trial(
             "no call fails while the certificate secret is deleted, garbled and written by others",
             |bed| async move { secret_in_trouble(&bed).await },
         ),
-        suite.trial("an authority whose key is lost gets a successor and no call fails", |bed| async move {
+        suite.trial("a certificate authority whose key is lost gets a successor and no call fails", |bed| async move {
             successor(&bed).await
         }),
         suite.trial(
@@ -51,10 +51,10 @@ pub fn trials(suite: &Suite) -> Vec<Trial> {
             |bed| async move { bad_certificates(&bed).await },
         ),
         suite.trial(
-            "a caBundle that another manager overwrites every second is put right every time",
+            "a certificate bundle that another manager overwrites every second is put right every time",
             |bed| async move { overwritten(&bed).await },
         ),
-        suite.trial("a webhook replica is not ready before its registration exists", |bed| async move {
+        suite.trial("a webhook replica is not ready before a registration trusts its certificate", |bed| async move {
             registration_later(&bed).await
         }),
     ]

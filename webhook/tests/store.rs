@@ -175,8 +175,10 @@ async fn an_object_that_cannot_be_read_and_one_that_is_gone_are_left_out_of_the_
 async fn frr_configurations_are_listed_for_each_request() {
     let document = json!({"apiVersion": "frrk8s.metallb.io/v1beta1", "kind": "FRRConfiguration",
         "metadata": {"name": "f", "namespace": NAMESPACE}, "spec": {}});
-    let lists =
-        ApiStore::new(apiserver(vec![("frrconfigurations", 200, list(&[document.clone()]))]), NAMESPACE.to_owned());
+    let lists = ApiStore::new(
+        apiserver(vec![("frrconfigurations", 200, list(std::slice::from_ref(&document)))]),
+        NAMESPACE.to_owned(),
+    );
     let store = WatchedStore::new(mirror(&WATCHED), lists, Metrics::default());
     let snapshot = store.read(&request(Operation::Create, Some(&document), None)).await.expect("a snapshot");
     assert_eq!(snapshot.resources().frr_configurations.len(), 1);
