@@ -8,7 +8,7 @@ CARGO ?= cargo
 ID ?= main
 CLUSTER := $(CARGO) run --quiet --package e2e --bin cluster -- --id $(ID)
 
-.PHONY: help demo test bench unit e2e lint fmt gen check-gen image deps control-plane cluster cluster-down deny clean
+.PHONY: help demo test bench unit e2e fuzz lint fmt gen check-gen image deps control-plane cluster cluster-down deny clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z][a-z0-9-]*:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ unit: ## Unit and property tests: no cluster, no root
 
 e2e: deps control-plane image ## Cluster tests only; ARGS='NAME --nocapture' selects
 	$(CARGO) test --package e2e --test e2e -- $(ARGS)
+
+fuzz: ## Fuzz everything that reads foreign input, SECONDS=600 per target (TARGET=compile for one; seeds are in fuzz/corpus)
+	@SECONDS_EACH=$(or $(SECONDS),600) hack/fuzz.sh $(TARGET)
 
 lint: ## clippy with warnings as errors
 	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
