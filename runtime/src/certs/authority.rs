@@ -14,6 +14,11 @@ const AUTHORITY_DAYS: i64 = 3650;
 /// How long a server certificate lasts (MetalLB behaviour: 1 year).
 const LEAF_DAYS: i64 = 365;
 
+/// Subject of every authority, DER: organization, then common name, as UTF8String. A leaf names its issuer by these bytes, so
+/// an authority that is called otherwise, or the same in another encoding, cannot be ours to sign with.
+pub(crate) const SUBJECT: &[u8] = b"\x31\x10\x30\x0e\x06\x03\x55\x04\x0a\x0c\x07metallb\
+    \x31\x0d\x30\x0b\x06\x03\x55\x04\x03\x0c\x04cert";
+
 /// Why a certificate cannot be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateError {
@@ -215,6 +220,13 @@ mod tests {
         let loaded = CertificateAuthority::load(first.pair().clone()).unwrap();
         let leaf = loaded.issue(now, &names()).unwrap();
         assert_eq!(verified(first.pair(), &leaf, NAME, now), Ok(()));
+    }
+
+    #[test]
+    fn every_authority_has_the_same_subject() {
+        let authority = CertificateAuthority::generate(Timestamp::now()).unwrap();
+        let der = CertificateDer::from_pem_slice(authority.pair().cert_pem.as_bytes()).unwrap();
+        assert_eq!(crate::certs::x509::fields(&der).unwrap().subject, SUBJECT);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use kube::core::Status;
 use proptest::prelude::*;
 
 use super::registrations::tests::{SERVICE, configuration, patched};
-use super::stored::Leaf;
+use super::stored::{Leaf, bundle};
 use super::*;
 use crate::tls::TlsOptions;
 
@@ -411,6 +411,26 @@ async fn expired_and_not_yet_valid_certificates_are_replaced_at_once() {
         assert_eq!(check(&mut other, now).await.trust, Trust::Given, "{days} days later");
         assert_eq!(accepted(&server, &other, now), Ok(()), "{days} days later");
     }
+}
+
+/// As MetalLB's own rotation leaves it, or somebody's script: an authority that works and is called otherwise.
+#[tokio::test]
+async fn an_authority_of_another_name_is_trusted_on_and_not_signed_with() {
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&key).unwrap().pem();
+    let server = Server::with_registration();
+    check(&mut replica(&server), start()).await;
+    server.world(|world| {
+        world.put("ca.crt", certificate.as_bytes());
+        world.put("ca.key", key.serialize_pem().as_bytes());
+    });
+    let mut one = replica(&server);
+    assert_eq!(check(&mut one, start()).await.trust, Trust::Given);
+    let authorities = bundle(&stored(&server).authorities);
+    assert!(authorities.contains(&certificate.replace("\r\n", "\n")), "it may be what another replica's leaf is of");
+    assert_eq!(accepted(&server, &one, start()), Ok(()));
 }
 
 #[tokio::test]

@@ -16,8 +16,8 @@ use rcgen::{KeyPair, PublicKeyData};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use super::authority::Pair;
-use super::x509::{accepts, fields, read_pem};
+use super::authority::{Pair, SUBJECT};
+use super::x509::{Fields, accepts, fields, read_pem};
 use crate::tls::{TlsOptions, server_config};
 
 const CA_CERT: &str = "ca.crt";
@@ -36,7 +36,7 @@ const FINGERPRINT: &str = "metallb.io/certificate-fingerprint";
 pub struct Stored {
     /// The authorities of the bundle.
     pub(crate) authorities: Vec<Authority>,
-    /// The one of them whose key is stored and can sign.
+    /// The one of them whose key is stored and that we can sign with.
     pub(crate) signer: Option<Signer>,
     /// The server's certificate, when it fits its key.
     pub(crate) leaf: Option<Leaf>,
@@ -166,7 +166,8 @@ impl Stored {
         }
         let signer = text(CA_KEY).and_then(|key_pem| {
             let key = KeyPair::from_pem(key_pem).ok()?.subject_public_key_info();
-            let its = |authority: &&Authority| fields(&authority.der).is_some_and(|it| it.public_key == key);
+            let ours = |it: Fields<'_>| it.public_key == key && it.subject == SUBJECT;
+            let its = |authority: &&Authority| fields(&authority.der).is_some_and(ours);
             Some(Signer { authority: authorities.iter().find(its)?.clone(), key_pem: key_pem.to_owned() })
         });
         let leaf = text(LEAF_CERT).zip(text(LEAF_KEY)).and_then(|(cert, key)| Leaf::new(cert, key));
