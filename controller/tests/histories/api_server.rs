@@ -154,9 +154,7 @@ impl ApiServer {
 
     /// All versions of one Service from this one on, oldest first.
     pub fn versions(&self, uid: u64, from: u64) -> impl Iterator<Item = &Svc> {
-        self.log.iter().filter_map(move |told| match told {
-            Told::Service(svc) if svc.uid == uid && svc.version >= from => Some(&**svc),
-            _ => None,
-        })
+        let all = self.log.iter().filter_map(|told| if let Told::Service(svc) = told { Some(&**svc) } else { None });
+        all.filter(move |svc| svc.uid == uid && svc.version >= from)
     }
 }

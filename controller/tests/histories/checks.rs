@@ -34,8 +34,7 @@ pub fn decisions(process: &Process, writes: &[Decided]) -> Verdict {
             return Err(format!("{key}: decided on version {}, which is not the newest known", write.version));
         };
         let mut users = rules.users(svc);
-        let sent =
-            process.sent.iter().map(|(key, ips)| (key, ips)).chain(writes.iter().map(|one| (&one.key, &one.shown)));
+        let sent = process.sent.iter().chain(writes.iter().map(|one| (&one.key, &one.shown)));
         for (other, ips) in sent.filter(|(other, _)| *other != key) {
             let other = process.view.services.get(other);
             users.extend(other.iter().flat_map(|other| ips.iter().map(move |ip| (*ip, &***other))));

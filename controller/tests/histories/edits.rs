@@ -26,10 +26,7 @@ pub fn edit(simulation: &mut Simulation, random: &mut Random) -> bool {
     let told = format!("user: {:?}", &simulation.api.log[before..]);
     simulation.tell(|| told);
     let Some(Told::Service(svc)) = simulation.api.log[before..].last() else { return true };
-    let last = simulation.api.log[..before].iter().rev().find_map(|told| match told {
-        Told::Service(earlier) if earlier.uid == svc.uid => Some(earlier),
-        _ => None,
-    });
+    let last = simulation.api.versions(svc.uid, 0).filter(|earlier| earlier.version < svc.version).last();
     last.is_none_or(|last| last.shown == svc.shown)
 }
 

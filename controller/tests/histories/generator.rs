@@ -84,8 +84,7 @@ pub fn history(seed: u64) -> Vec<Step> {
 
 /// Runs a history in a fresh world.
 pub fn run(steps: &[Step], story: bool) -> (Simulation, Verdict) {
-    let mut simulation = Simulation::default();
-    simulation.story = story.then(Vec::new);
+    let mut simulation = Simulation::new(story);
     simulation.api.now = 1_700_000_000;
     simulation.api.put_namespace("a", Some("gold"));
     simulation.api.put_namespace("b", None);

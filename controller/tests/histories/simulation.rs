@@ -44,6 +44,11 @@ pub struct Simulation {
 pub type Verdict = Result<(), String>;
 
 impl Simulation {
+    /// A cluster without anything; a `story` is kept for whoever reads a replay.
+    pub fn new(story: bool) -> Self {
+        Self { story: story.then(Vec::new), ..Self::default() }
+    }
+
     /// Notes a line for the reader of a replay.
     pub fn tell(&mut self, line: impl FnOnce() -> String) {
         if let Some(story) = &mut self.story {
