@@ -18,7 +18,7 @@ use kube::{Api, Client};
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use crate::client::{explain, http_code};
+use crate::client::{explain, http_code, was_fenced};
 use crate::repeats::Repeats;
 use ledger::{Ledger, Notice, Step};
 
@@ -135,6 +135,7 @@ async fn write(client: &Client, component: &str, ledger: &mut Ledger, notice: &N
                 Ok(_) => Ok(()),
                 // Events live for an hour; this one is gone, so the story begins anew.
                 Err(error) if http_code(&error) == Some(404) => create(&api, component, ledger, notice, now).await,
+                Err(error) if was_fenced(&error) => Ok(()),
                 Err(error) => Err(explain(&error)),
             }
         }
@@ -150,7 +151,12 @@ async fn create(
     now: Timestamp,
 ) -> Result<(), String> {
     let event = event(component, notice, now);
-    api.create(&PostParams::default(), &event).await.map_err(|error| explain(&error))?;
+    match api.create(&PostParams::default(), &event).await {
+        Ok(_) => {}
+        // Whoever leads now says what there is to say.
+        Err(error) if was_fenced(&error) => return Ok(()),
+        Err(error) => return Err(explain(&error)),
+    }
     ledger.created(notice, event.metadata.name.unwrap_or_default(), Instant::now());
     Ok(())
 }

@@ -265,20 +265,23 @@ fn s0_27_creating_the_profile_that_a_peer_names_mends_the_configuration() {
 
 #[test]
 fn a_secret_of_the_wrong_type_and_a_missing_one_are_named_in_metallbs_words() {
-    let with_secret = |name: &str| {
-        vec![peer(name, &format!("passwordSecret: {{name: {name}, namespace: metallb-system}}"))]
-    };
+    let with_secret =
+        |name: &str| vec![peer(name, &format!("passwordSecret: {{name: {name}, namespace: metallb-system}}"))];
     let state = judging(with_secret("peer1"), vec![secret("peer1", "Opaque")]);
     assert_eq!(
         state.errors(),
-        ["parsing peer peer1 secret type mismatch on \"metallb-system\"/\"peer1\", type \"kubernetes.io/basic-auth\" is \
-          expected \nfailed to parse peer peer1 password secret"]
+        [
+            "parsing peer peer1 secret type mismatch on \"metallb-system\"/\"peer1\", type \"kubernetes.io/basic-auth\" is \
+          expected \nfailed to parse peer peer1 password secret"
+        ]
     );
     let mut state = judging(with_secret("bgp-secret-fail"), vec![]);
     assert_eq!(
         state.errors(),
-        ["parsing peer bgp-secret-fail secret ref not found for peer config \"metallb-system\"/\"bgp-secret-fail\"\nfailed \
-          to parse peer bgp-secret-fail password secret"]
+        [
+            "parsing peer bgp-secret-fail secret ref not found for peer config \"metallb-system\"/\"bgp-secret-fail\"\nfailed \
+          to parse peer bgp-secret-fail password secret"
+        ]
     );
     let right = secret("bgp-secret-fail", "kubernetes.io/basic-auth");
     feed(&mut state, vec![Input::Secret(Event::Apply(right))]);
