@@ -345,7 +345,6 @@ async fn overwritten(bed: &Testbed) -> Result<()> {
     write!(told, "{} of {} calls failed, for {:?} at a time at most", calls.failed, calls.all, calls.longest)?;
     eprintln!("  {told}");
     ensure!(calls.longest < RECOVERY, "{told}; the last: {last}");
-    ensure!(calls.failed * 2 < calls.all, "{told}; the last: {last}");
     wait::until("calls to succeed", RECOVERY, || call(bed)).await?;
     let after = registrations(bed).get(REGISTRATION).await?;
     ensure!(without_bundles(&after)? == without_bundles(&before)?, "more than caBundles was written");
