@@ -284,7 +284,7 @@ proptest! {
                     None => stored.push(new),
                 }
             }
-            let compiled = config::compile(&common::snapshot(&stored).resources());
+            let compiled = config::compile(common::snapshot(&stored).resources());
             prop_assert_eq!(compiled.findings, vec![]);
         }
     }

@@ -218,8 +218,8 @@ fn metadata_that_the_store_adds_does_not_make_an_object_another_one() {
     let mut stored = pool("a", &["10.0.0.0/24"]);
     let new = object(&stored);
     stored["metadata"]["resourceVersion"] = json!("7");
-    assert!(new.is_stored_in(&snapshot(&[stored]).resources()));
-    assert!(!new.is_stored_in(&snapshot(&[pool("a", &["10.0.0.0/25"])]).resources()));
+    assert!(new.is_stored_in(snapshot(&[stored]).resources()));
+    assert!(!new.is_stored_in(snapshot(&[pool("a", &["10.0.0.0/25"])]).resources()));
 }
 
 /// `nodeSelector` is spelt out, because without it nothing is compared per node.
