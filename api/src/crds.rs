@@ -73,6 +73,9 @@ fn tidy(crd: &mut CustomResourceDefinition) {
         // Both conversions are between a type and its own JSON form.
         let Ok(Value::Object(mut root)) = serde_json::to_value(&*schema) else { continue };
         tidy_root(&mut root);
+        if crd.spec.names.kind == "MetalLB" {
+            root.insert("x-kubernetes-validations".to_owned(), crate::schema::metallb_rules());
+        }
         if let Ok(tidied) = serde_json::from_value(Value::Object(root)) {
             *schema = tidied;
         }

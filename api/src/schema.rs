@@ -17,6 +17,86 @@ pub(crate) fn connect_time_rules() -> Value {
     ])
 }
 
+/// CEL rules of a BGPPeer as a whole. Only what can never be in force is refused here, so that stored peers can still be
+/// changed; the address is left to the webhook, whose word about the namespace must come first.
+pub(crate) fn peer_rules() -> Value {
+    let asn = "has(self.peerASN) && self.peerASN != 0";
+    let address = "has(self.peerAddress) && self.peerAddress != ''";
+    let interface = "has(self.interface) && self.interface != ''";
+    json!([
+        { "rule": "self.myASN != 0", "message": "missing local ASN" },
+        { "rule": format!("has(self.dynamicASN) || ({asn})"), "message": "missing peer ASN and dynamicASN" },
+        { "rule": format!("!has(self.dynamicASN) || !({asn})"), "message": "both peer ASN and dynamicASN specified" },
+        {
+            "rule": "!has(self.ebgpMultiHop) || !self.ebgpMultiHop || !has(self.peerASN) || self.peerASN != self.myASN",
+            "message": "invalid ebgp-multihop parameter set for an ibgp peer",
+        },
+        {
+            "rule": format!("({address}) || ({interface})"),
+            "message": "peer has no Address or Interface specified",
+        },
+        {
+            "rule": format!("!({address}) || !({interface})"),
+            "message": "peer has both Address and Interface specified",
+        },
+        {
+            "rule": "!has(self.holdTime) || !has(self.keepaliveTime) || duration(self.keepaliveTime) <= duration(self.holdTime)",
+            "message": "invalid BGPPeer timers: invalid keepaliveTime, must be lower than holdTime",
+        },
+        {
+            "rule": "!has(self.password) || self.password == '' || !has(self.passwordSecret) || !has(self.passwordSecret.name) || self.passwordSecret.name == ''",
+            "message": "can not have both password and secret ref set in peer config",
+        },
+    ])
+}
+
+/// CEL rules of `holdTime`.
+pub(crate) fn hold_time_rules() -> Value {
+    json!([{
+        "rule": "duration(self).getSeconds() == 0 || (duration(self).getSeconds() >= 3 && duration(self).getSeconds() <= 65535)",
+        "message": "invalid hold time: must be 0 or >=3s",
+        "messageExpression": "'invalid BGPPeer timers: invalid hold time \"' + self + '\": must be 0 or >=3s'",
+    }])
+}
+
+/// CEL rules of `keepaliveTime`.
+pub(crate) fn keepalive_time_rules() -> Value {
+    json!([{
+        "rule": "duration(self).getSeconds() >= 0",
+        "message": "invalid BGPPeer timers: invalid keepaliveTime, it cannot be negative",
+    }])
+}
+
+/// CEL rules of the name of a network device, which may be empty.
+pub(crate) fn device_rules(what: &str) -> Value {
+    json!([{
+        "rule": "self == '' || (size(self) <= 15 && self != '.' && self != '..' && !self.matches('[[:space:]/:]'))",
+        "message": format!("invalid {what}: a device name has 1 to 15 characters and no space, slash or colon"),
+    }])
+}
+
+/// CEL rules of a prefix length. The number is not in the message: the apiserver takes the text of a number for endlessly
+/// long when it estimates costs.
+pub(crate) fn aggregation_rules(family: &str, most: u8) -> Value {
+    json!([{
+        "rule": format!("self >= 1 && self <= {most}"),
+        "message": format!("invalid aggregation length for {family}, it must be 1 to {most}"),
+    }])
+}
+
+/// CEL rules of the addresses of a pool.
+pub(crate) fn addresses_rules() -> Value {
+    json!([{ "rule": "size(self) > 0", "message": "pool has no prefixes defined" }])
+}
+
+/// CEL rules of a whole MetalLB.
+pub(crate) fn metallb_rules() -> Value {
+    json!([{
+        "rule": "self.metadata.name == 'metallb'",
+        "message": "MetalLB resource must be named metallb: there is one MetalLB per cluster",
+    }])
+}
+
 /// CEL rules of status fields that name what an object is about.
 pub(crate) fn immutable_rules() -> Value {
     json!([{ "rule": "self == oldSelf", "message": "Value is immutable" }])

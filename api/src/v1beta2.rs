@@ -28,6 +28,7 @@ use crate::defaults;
     printcolumn = r#"{"name": "Multi Hops", "type": "string", "jsonPath": ".spec.ebgpMultiHop"}"#
 )]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = crate::schema::peer_rules()))]
 pub struct BGPPeerSpec {
     /// Autonomous system number of our end of the session, 1 to 4294967295.
     #[serde(rename = "myASN")]
@@ -57,6 +58,7 @@ pub struct BGPPeerSpec {
     /// Name of the network interface behind which the peer is found by its IPv6 link-local address (unnumbered BGP).
     /// Set either this or `peerAddress`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-validations" = crate::schema::device_rules("interface")))]
     pub interface: Option<String>,
 
     /// IP address the session is opened from.
@@ -70,10 +72,12 @@ pub struct BGPPeerSpec {
 
     /// Hold time to propose, as a duration such as `90s` or `3m`: whole seconds, 0 or at least 3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-validations" = crate::schema::hold_time_rules()))]
     pub hold_time: Option<String>,
 
     /// Time between keepalive messages, as a duration such as `30s`; less than the hold time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-validations" = crate::schema::keepalive_time_rules()))]
     pub keepalive_time: Option<String>,
 
     /// Time between attempts to open the session, as a duration in whole seconds, `1s` to `65535s`.
@@ -117,6 +121,7 @@ pub struct BGPPeerSpec {
 
     /// Name of the VRF the session lives in. Without it, the default VRF.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-validations" = crate::schema::device_rules("vrf")))]
     pub vrf: Option<String>,
 
     /// Deprecated: IPv4 and IPv6 routes always use what the session negotiated.

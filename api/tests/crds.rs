@@ -107,8 +107,8 @@ const KINDS: &[Kind] = &[
         ],
         fields: "
             spec: object cel
-            spec.aggregationLength: int32 default=32 min=1
-            spec.aggregationLengthV6: int32 default=128
+            spec.aggregationLength: int32 default=32 min=1 cel
+            spec.aggregationLengthV6: int32 default=128 cel
             spec.communities: []string
             spec.ipAddressPoolSelectors: []selector
             spec.ipAddressPools: []string
@@ -134,7 +134,7 @@ const KINDS: &[Kind] = &[
             "Multi Hops|string|.spec.ebgpMultiHop",
         ],
         fields: "
-            spec: object
+            spec: object cel
             spec.bfdProfile: string
             spec.connectTime: string cel
             spec.disableMP: boolean default=false
@@ -142,9 +142,9 @@ const KINDS: &[Kind] = &[
             spec.dynamicASN: string enum=internal,external
             spec.ebgpMultiHop: boolean
             spec.enableGracefulRestart: boolean cel
-            spec.holdTime: string
-            spec.interface: string
-            spec.keepaliveTime: string
+            spec.holdTime: string cel
+            spec.interface: string cel
+            spec.keepaliveTime: string cel
             spec.localASN: int64 min=1 max=4294967295
             spec.myASN: int64 required min=0 max=4294967295
             spec.nodeSelectors: []selector
@@ -157,7 +157,7 @@ const KINDS: &[Kind] = &[
             spec.peerPort: int32 default=179 min=0 max=16384
             spec.routerID: string
             spec.sourceAddress: string
-            spec.vrf: string
+            spec.vrf: string cel
             status: object
         ",
     },
@@ -348,7 +348,7 @@ const KINDS: &[Kind] = &[
         ],
         fields: "
             spec: object required
-            spec.addresses: []string required
+            spec.addresses: []string required cel
             spec.autoAssign: boolean default=true
             spec.avoidBuggyIPs: boolean default=false
             spec.serviceAllocation: object
@@ -484,6 +484,48 @@ const KINDS: &[Kind] = &[
 const RULES: &[(&str, &str, &[&str])] = &[
     (
         "bgpadvertisements.metallb.io",
+        "spec.aggregationLength",
+        &["invalid aggregation length for IPv4, it must be 1 to 32"],
+    ),
+    (
+        "bgpadvertisements.metallb.io",
+        "spec.aggregationLengthV6",
+        &["invalid aggregation length for IPv6, it must be 1 to 128"],
+    ),
+    (
+        "bgppeers.metallb.io",
+        "spec",
+        &[
+            "missing local ASN",
+            "missing peer ASN and dynamicASN",
+            "both peer ASN and dynamicASN specified",
+            "invalid ebgp-multihop parameter set for an ibgp peer",
+            "peer has no Address or Interface specified",
+            "peer has both Address and Interface specified",
+            "invalid BGPPeer timers: invalid keepaliveTime, must be lower than holdTime",
+            "can not have both password and secret ref set in peer config",
+        ],
+    ),
+    ("bgppeers.metallb.io", "spec.holdTime", &["invalid hold time: must be 0 or >=3s"]),
+    (
+        "bgppeers.metallb.io",
+        "spec.keepaliveTime",
+        &["invalid BGPPeer timers: invalid keepaliveTime, it cannot be negative"],
+    ),
+    (
+        "bgppeers.metallb.io",
+        "spec.interface",
+        &["invalid interface: a device name has 1 to 15 characters and no space, slash or colon"],
+    ),
+    (
+        "bgppeers.metallb.io",
+        "spec.vrf",
+        &["invalid vrf: a device name has 1 to 15 characters and no space, slash or colon"],
+    ),
+    ("ipaddresspools.metallb.io", "spec.addresses", &["pool has no prefixes defined"]),
+    ("metallbs.metallb.io", "", &["MetalLB resource must be named metallb: there is one MetalLB per cluster"]),
+    (
+        "bgpadvertisements.metallb.io",
         "spec",
         &[
             "serviceSelectors and aggregationLength are mutually exclusive, can only be used together with default aggregationLength (32) and aggregationLengthV6 (128)",
@@ -610,6 +652,7 @@ fn fields_are_those_of_metallb() {
 fn rules_have_the_messages_users_know() {
     let mut found = BTreeSet::new();
     for (kind, version) in versions() {
+        found.extend(messages(&schema(&version)).map(|messages| (kind.name, String::new(), messages)));
         walk(&schema(&version), "", &mut |path, schema, _| {
             found.extend(messages(schema).map(|messages| (kind.name, path.to_owned(), messages)));
             if let Some(messages) = messages(&schema["items"]) {

@@ -35,11 +35,12 @@ pub struct BGPAdvertisementSpec {
     /// Prefix length of the IPv4 routes announced, 1 to 32. 32 announces every address by itself; 24, for example,
     /// announces the /24 around it once for all addresses in it.
     #[serde(default = "defaults::aggregation_length")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1), extend("x-kubernetes-validations" = crate::schema::aggregation_rules("IPv4", 32)))]
     pub aggregation_length: i32,
 
     /// Prefix length of the IPv6 routes announced, 1 to 128. 128 announces every address by itself.
     #[serde(default = "defaults::aggregation_length_v6", rename = "aggregationLengthV6")]
+    #[schemars(extend("x-kubernetes-validations" = crate::schema::aggregation_rules("IPv6", 128)))]
     pub aggregation_length_v6: i32,
 
     /// LOCAL_PREF of the routes, 0 to 4294967295; among several paths routers prefer the highest. Sent to peers in our

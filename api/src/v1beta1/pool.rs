@@ -29,6 +29,7 @@ pub struct IPAddressPoolSpec {
     /// Addresses of the pool. Each entry is a CIDR (`192.0.2.0/24`, `2001:db8::/120`) or a range from a first to a last
     /// address, both included (`192.0.2.10-192.0.2.20`). Addresses are handed out in the order of this list, lowest
     /// first. A single address is written with its full mask, such as `192.0.2.1/32`.
+    #[schemars(extend("x-kubernetes-validations" = crate::schema::addresses_rules()))]
     pub addresses: Vec<String>,
 
     /// Whether Services that name neither a pool nor an address may get an address of this pool. With `false` the pool
