@@ -3,7 +3,8 @@
 //! ```text
 //!  Action::Write ──queue──▶ at most LIMIT requests under way ──▶ Done (to State::written)
 //!                                │ refused or failed
-//!                                └──▶ retry later, longer each time (to State::retry); others go on
+//!                                └──▶ retry later, longer each time (to State::retry); others go on, unless the
+//!                                     apiserver asks for a pause of all (429, 503)
 //! ```
 //! One strategic merge patch of `services/status` writes all: the apiserver (tried with 1.36) takes changes of metadata
 //! through the status subresource, refuses the patch with 409 when `metadata.resourceVersion` is not the stored one, merges
@@ -15,11 +16,11 @@ use std::time::Duration;
 use api::names::{ANNOTATION_IP_ALLOCATED_FROM_POOL, FIELD_MANAGER_CONTROLLER};
 use api::slim;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
-use runtime::client::{explain, http_code};
-use runtime::events::{EventType, Publisher};
+use runtime::client::{explain, http_code, was_fenced};
+use runtime::events::{EventType, Publisher, reference};
+use runtime::throttle::{Throttle, asked};
 use serde_json::{Map, Value, json};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -59,12 +60,16 @@ pub enum Next {
     Retry(ServiceKey),
 }
 
+/// What the apiserver answered in place of storing: its code, and the pause it asks for.
+type Refusal = (Option<u16>, Option<Duration>);
+
 /// The writer.
 pub struct Apply {
     client: Client,
     events: Publisher,
     queue: VecDeque<ServiceWrite>,
-    running: JoinSet<Done>,
+    running: JoinSet<(Done, Option<Refusal>)>,
+    throttle: Throttle,
     failures: BTreeMap<ServiceKey, u32>,
     retries: BTreeSet<(Instant, ServiceKey)>,
 }
@@ -77,6 +82,7 @@ impl Apply {
             events,
             queue: VecDeque::new(),
             running: JoinSet::new(),
+            throttle: Throttle::default(),
             failures: BTreeMap::new(),
             retries: BTreeSet::new(),
         }
@@ -89,29 +95,53 @@ impl Apply {
     }
 
     fn start(&mut self) {
+        if self.paused_until().is_some() {
+            return;
+        }
         while self.running.len() < LIMIT
             && let Some(write) = self.queue.pop_front()
         {
             let api: Api<slim::Service> = Api::namespaced(self.client.clone(), write.key.namespace());
             self.running.spawn(async move {
-                let outcome = send(&api, &write).await;
-                Done { attempt: write.attempt, key: write.key, outcome }
+                let (outcome, refusal) = send(&api, &write).await;
+                (Done { attempt: write.attempt, key: write.key, outcome }, refusal)
             });
+        }
+    }
+
+    /// When queued writes may go on, if they have to wait.
+    fn paused_until(&self) -> Option<Instant> {
+        self.throttle.ready_at(Instant::now().into_std()).map(Instant::from_std)
+    }
+
+    fn answered(&mut self, done: &Done, refusal: Option<Refusal>) {
+        if let Some((code, asked)) = refusal {
+            self.throttle.refused(Instant::now().into_std(), code, asked);
+        }
+        if let Outcome::Stored(_) = done.outcome {
+            self.throttle.accepted();
+            self.failures.remove(&done.key);
         }
     }
 
     /// The next write that ended or the next Service to look at again. Waits for ever while there is neither; safe to drop
     /// and call again.
     pub async fn next(&mut self) -> Next {
-        let next = tokio::select! {
-            done = ended(&mut self.running) => Next::Done(done),
-            key = due(&mut self.retries) => Next::Retry(key),
-        };
-        self.start();
-        if let Next::Done(Done { key, outcome: Outcome::Stored(_), .. }) = &next {
-            self.failures.remove(key);
+        loop {
+            let resume = self.paused_until().filter(|_| !self.queue.is_empty());
+            let next = tokio::select! {
+                (done, refusal) = ended(&mut self.running) => {
+                    self.answered(&done, refusal);
+                    Some(Next::Done(done))
+                }
+                key = due(&mut self.retries) => Some(Next::Retry(key)),
+                () = reached(resume) => None,
+            };
+            self.start();
+            if let Some(next) = next {
+                return next;
+            }
         }
-        next
     }
 
     /// Arranges for a Service to be looked at again, later after each failure in a row.
@@ -129,15 +159,8 @@ impl Apply {
 
     /// Publishes an Event about a Service.
     pub fn note(&self, subject: &Subject, note: &Note) {
-        let object = ObjectReference {
-            api_version: Some(String::from("v1")),
-            kind: Some(String::from("Service")),
-            namespace: Some(subject.key.namespace().to_owned()),
-            name: Some(subject.key.name().to_owned()),
-            uid: Some(subject.uid.to_string()),
-            resource_version: Some(subject.resource_version.to_string()),
-            ..ObjectReference::default()
-        };
+        let key = (subject.key.namespace(), subject.key.name());
+        let object = reference("v1", "Service", key, &subject.uid, &subject.resource_version);
         let kind = match note.severity {
             Severity::Normal => EventType::Normal,
             Severity::Warning => EventType::Warning,
@@ -149,19 +172,19 @@ impl Apply {
     pub fn report(&self, report: &ObjectReport) {
         let ObjectReport { kind, namespace, name, uid, text } = report;
         tracing::error!(event = "invalidConfiguration", kind, namespace, name, "{text}");
-        let object = ObjectReference {
-            api_version: Some(String::from("metallb.io/v1beta1")),
-            kind: Some((*kind).to_owned()),
-            namespace: Some(namespace.clone()),
-            name: Some(name.clone()),
-            uid: Some(uid.clone()).filter(|uid| !uid.is_empty()),
-            ..ObjectReference::default()
-        };
+        let object = reference("metallb.io/v1beta1", kind, (namespace, name), uid, "");
         self.events.publish(&object, EventType::Warning, "ConfigurationError", text);
     }
 }
 
-async fn ended(running: &mut JoinSet<Done>) -> Done {
+async fn reached(when: Option<Instant>) {
+    match when {
+        Some(when) => sleep_until(when).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn ended(running: &mut JoinSet<(Done, Option<Refusal>)>) -> (Done, Option<Refusal>) {
     loop {
         match running.join_next().await {
             Some(Ok(done)) => return done,
@@ -200,13 +223,14 @@ pub fn log(key: &ServiceKey, step: &Step) {
     }
 }
 
-async fn send(api: &Api<slim::Service>, write: &ServiceWrite) -> Outcome {
+async fn send(api: &Api<slim::Service>, write: &ServiceWrite) -> (Outcome, Option<Refusal>) {
     let params = PatchParams { field_manager: Some(FIELD_MANAGER_CONTROLLER.to_owned()), ..PatchParams::default() };
     let body = Patch::Strategic(body(&write.resource_version, &write.write, Timestamp::now()));
     let service = write.key.as_str();
     match timeout(WRITE_TIMEOUT, api.patch_status(write.key.name(), &params, &body)).await {
         Ok(Ok(object)) => {
-            Service::from_slim(object).map_or(Outcome::Unknown, |stored| Outcome::Stored(Box::new(stored)))
+            let stored = Service::from_slim(object);
+            (stored.map_or(Outcome::Unknown, |stored| Outcome::Stored(Box::new(stored))), None)
         }
         Ok(Err(error)) => {
             let code = http_code(&error);
@@ -214,6 +238,8 @@ async fn send(api: &Api<slim::Service>, write: &ServiceWrite) -> Outcome {
             match code {
                 // Somebody changed or deleted it meanwhile: the watch will show what there is now.
                 Some(404 | 409) => tracing::debug!(event = "serviceChanged", service, reason, "write refused"),
+                // The term is over, which was logged; the next leader does it.
+                _ if was_fenced(&error) => tracing::debug!(event = "updateFailed", service, reason, "not sent"),
                 _ => tracing::error!(
                     event = "updateFailed",
                     service,
@@ -221,7 +247,8 @@ async fn send(api: &Api<slim::Service>, write: &ServiceWrite) -> Outcome {
                     "cannot write the status of the service; trying again until it works"
                 ),
             }
-            if code.is_some_and(|code| (400..500).contains(&code)) { Outcome::Refused } else { Outcome::Unknown }
+            let refused = code.is_some_and(|code| (400..500).contains(&code));
+            (if refused { Outcome::Refused } else { Outcome::Unknown }, Some((code, asked(&error))))
         }
         Err(_) => {
             let seconds = WRITE_TIMEOUT.as_secs();
@@ -230,7 +257,7 @@ async fn send(api: &Api<slim::Service>, write: &ServiceWrite) -> Outcome {
                 service,
                 "the apiserver did not answer a status write within {seconds} s; trying again until it does"
             );
-            Outcome::Unknown
+            (Outcome::Unknown, None)
         }
     }
 }

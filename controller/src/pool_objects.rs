@@ -1,4 +1,4 @@
-//! IPAddressPool and AddressPool objects as they are stored, good or bad.
+//! IPAddressPool, AddressPool and Community objects as they are stored, good or bad.
 //!
 //! ```text
 //! watch ──Ok(object) | Err(Broken)──▶ PoolObject ──resource()──▶ config::compile
@@ -6,8 +6,10 @@
 //!                                        └─status_write(counters)─▶ what its status should show and does not
 //! ```
 
-use api::v1beta1::{AddressPool, AddressPoolSpec, IPAddressPool, IPAddressPoolSpec, IPAddressPoolStatus};
-use config::{Finding, Kind};
+use api::v1beta1::{
+    AddressPool, AddressPoolSpec, Community, CommunitySpec, IPAddressPool, IPAddressPoolSpec, IPAddressPoolStatus,
+};
+use config::Finding;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use runtime::watch::Broken;
 
@@ -43,10 +45,24 @@ pub struct AddressPoolObject {
     created: Option<Time>,
 }
 
+/// A stored Community. It does not matter to addresses, but MetalLB's controller judges it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CommunityObject {
+    /// Its name.
+    pub name: String,
+    /// Its uid; empty for one that cannot be read.
+    pub uid: String,
+    /// Its specification, or why that cannot be read.
+    pub body: Result<CommunitySpec, String>,
+    namespace: String,
+    /// Older objects win conflicts.
+    created: Option<Time>,
+}
+
 /// Something to tell about a pool object: it is not in force as it stands.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ObjectReport {
-    /// `IPAddressPool` or `AddressPool`
+    /// `IPAddressPool`, `AddressPool` or `Community`
     pub kind: &'static str,
     /// Its namespace.
     pub namespace: String,
@@ -111,6 +127,27 @@ impl From<Result<AddressPool, Broken>> for AddressPoolObject {
     }
 }
 
+impl From<Result<Community, Broken>> for CommunityObject {
+    fn from(object: Result<Community, Broken>) -> Self {
+        match object {
+            Ok(Community { metadata, spec, status: _ }) => Self {
+                name: metadata.name.unwrap_or_default(),
+                uid: metadata.uid.unwrap_or_default(),
+                body: Ok(spec),
+                namespace: metadata.namespace.unwrap_or_default(),
+                created: metadata.creation_timestamp,
+            },
+            Err(broken) => Self {
+                body: Err(broken.to_string()),
+                name: broken.name,
+                uid: String::new(),
+                namespace: broken.namespace,
+                created: None,
+            },
+        }
+    }
+}
+
 impl PoolObject {
     /// The object for `config::compile`; `None` when it cannot be read.
     pub fn resource(&self) -> Option<IPAddressPool> {
@@ -155,13 +192,26 @@ impl AddressPoolObject {
     }
 }
 
+impl CommunityObject {
+    /// The object for `config::compile`; `None` when it cannot be read.
+    pub fn resource(&self) -> Option<Community> {
+        let spec = self.body.as_ref().ok()?.clone();
+        Some(Community { metadata: metadata(&self.namespace, &self.name, &self.created), spec, status: None })
+    }
+
+    /// What to tell about it when it cannot be read.
+    pub fn report(&self) -> Option<ObjectReport> {
+        report("Community", &self.namespace, &self.name, self.body.as_ref().err()?)
+    }
+}
+
 impl ObjectReport {
     /// What a rule of the configuration says about a stored object.
     pub fn of_finding(finding: &Finding, uid: String) -> Self {
         let id = &finding.object;
         let place = if finding.field.is_empty() { String::new() } else { format!(" ({})", finding.field) };
         Self {
-            kind: if id.kind == Kind::AddressPool { "AddressPool" } else { "IPAddressPool" },
+            kind: id.kind.as_str(),
             namespace: id.namespace.clone(),
             name: id.name.clone(),
             uid,

@@ -1,7 +1,11 @@
 //! What published documents say users see, one test per statement; the names begin with the number of the statement.
 
+use runtime::index::map_event;
+
 use crate::fixtures::{Cluster, annotated, pool_object, service};
+use crate::pool_objects::CommunityObject;
 use crate::service::Service;
+use crate::state::Input;
 
 const V4: &[&str] = &["10.96.0.1"];
 
@@ -185,4 +189,26 @@ fn s1_77_events_have_the_reasons_that_users_alert_on() {
     assert_eq!(notes[..3], expected);
     assert!(notes[3].starts_with("a Warning AllocationFailed: "), "{notes:?}");
     assert!(cluster.pending("a").starts_with("AllocationFailed: Failed to allocate IP for"));
+}
+
+#[test]
+fn s0_25_the_controller_judges_pools_and_communities_but_no_peers() {
+    let community = |name: &str, value: &str| {
+        let object = serde_json::json!({
+            "metadata": {"name": name, "namespace": "metallb-system"},
+            "spec": {"communities": [{"name": name, "value": value}]},
+        });
+        Ok::<_, runtime::watch::Broken>(serde_json::from_value::<api::v1beta1::Community>(object).expect("a Community"))
+    };
+    let mut cluster = Cluster::with_pools(&[("p", &["192.0.2.0/31"])]);
+    assert!(!cluster.state.is_judged(), "the Communities are not listed yet");
+    cluster.list(vec![community("good", "1:2"), community("bad", "1:2:3")], |event| {
+        Input::Community(map_event(event, CommunityObject::from))
+    });
+    cluster.put(service("a", V4));
+    cluster.run();
+    assert!(cluster.state.is_judged() && cluster.state.is_config_stale());
+    assert_eq!(cluster.state.errors(), ["parsing community \"bad\": invalid community format: 1:2:3"]);
+    assert_eq!(cluster.reports[0].kind, "Community");
+    assert_eq!(cluster.shown("a"), "192.0.2.0", "a Community is nothing to addresses");
 }

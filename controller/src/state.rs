@@ -21,7 +21,7 @@ use runtime::watch::Event;
 
 use crate::allocator::{Allocator, ServiceKey};
 use crate::plan::{Note, Step, Write};
-use crate::pool_objects::{AddressPoolObject, ObjectReport, PoolObject, PoolStatusWrite};
+use crate::pool_objects::{AddressPoolObject, CommunityObject, ObjectReport, PoolObject, PoolStatusWrite};
 use crate::service::Service;
 use crate::services::{self, Services};
 use crate::settle::{Progress, Written};
@@ -38,6 +38,8 @@ pub enum Input {
     Pool(Event<PoolObject>),
     /// An AddressPool of our namespace.
     AddressPool(Event<AddressPoolObject>),
+    /// A Community of our namespace.
+    Community(Event<CommunityObject>),
 }
 
 /// Something the shell has to do.
@@ -99,6 +101,7 @@ pub struct State {
     namespaces: Index<String, NamespaceLabels>,
     pools: Index<String, PoolObject>,
     address_pools: Index<String, AddressPoolObject>,
+    communities: Index<String, CommunityObject>,
     config_dirty: bool,
     pub(crate) derived: Derived,
     pub(crate) attempts: u64,
@@ -137,6 +140,7 @@ impl State {
             namespaces: Index::new(),
             pools: Index::new(),
             address_pools: Index::new(),
+            communities: Index::new(),
             config_dirty: true,
             derived: Derived::default(),
             attempts: 0,
@@ -151,6 +155,7 @@ impl State {
         self.namespaces = Index::new();
         self.pools = Index::new();
         self.address_pools = Index::new();
+        self.communities = Index::new();
         self.forget_everything_derived();
         self.leading = true;
     }
@@ -169,6 +174,11 @@ impl State {
     /// Whether this controller gives out addresses.
     pub fn is_leading(&self) -> bool {
         self.leading
+    }
+
+    /// Whether [`State::errors`] is complete. Addresses do not wait for the Communities, which do not concern them.
+    pub fn is_judged(&self) -> bool {
+        self.is_synced() && self.communities.is_synced()
     }
 
     /// Whether every list is in. Until then [`State::settle`] does nothing.
@@ -249,6 +259,11 @@ impl State {
                 let changes = self.address_pools.apply(event);
                 self.config_dirty |= changed(&changes);
             }
+            Input::Community(event) => {
+                let event = runtime::index::map_event(event, |community| (community.name.clone(), community));
+                let changes = self.communities.apply(event);
+                self.config_dirty |= changed(&changes);
+            }
         }
     }
 
@@ -292,6 +307,7 @@ impl State {
         let resources = Resources {
             pools: self.pools.values().filter_map(PoolObject::resource).collect(),
             address_pools: self.address_pools.values().filter_map(AddressPoolObject::resource).collect(),
+            communities: self.communities.values().filter_map(CommunityObject::resource).collect(),
             namespaces: self.namespaces.values().cloned().collect(),
             ..Resources::default()
         };
@@ -331,6 +347,7 @@ impl State {
             .values()
             .filter_map(PoolObject::report)
             .chain(self.address_pools.values().filter_map(AddressPoolObject::report))
+            .chain(self.communities.values().filter_map(CommunityObject::report))
             .collect();
         self.derived.errors =
             errors.map(|finding| finding.text.clone()).chain(unreadable.iter().map(|one| one.text.clone())).collect();
@@ -340,10 +357,17 @@ impl State {
     }
 
     fn locate(&self, finding: &Finding) -> ObjectReport {
-        let uid = if finding.object.kind == Kind::AddressPool {
-            self.address_pools.get(&finding.object.name).map(|pool| pool.uid.clone())
-        } else {
-            self.pools.get(&finding.object.name).map(|pool| pool.uid.clone())
+        let name = &finding.object.name;
+        let uid = match finding.object.kind {
+            Kind::AddressPool => self.address_pools.get(name).map(|pool| pool.uid.clone()),
+            Kind::Community => self.communities.get(name).map(|community| community.uid.clone()),
+            Kind::IPAddressPool
+            | Kind::L2Advertisement
+            | Kind::BGPAdvertisement
+            | Kind::BGPPeer
+            | Kind::BFDProfile
+            | Kind::MetalLB
+            | Kind::FRRConfiguration => self.pools.get(name).map(|pool| pool.uid.clone()),
         };
         ObjectReport::of_finding(finding, uid.unwrap_or_default())
     }

@@ -14,7 +14,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use api::slim;
-use api::v1beta1::{AddressPool, IPAddressPool};
+use api::v1beta1::{AddressPool, Community, IPAddressPool};
 use config::NamespaceLabels;
 use futures::stream::SelectAll;
 use futures::{FutureExt, Stream, StreamExt};
@@ -121,15 +121,19 @@ fn watches(place: &Place) -> Inputs {
     let m = || -> WatchMetrics { place.watch_metrics.clone() };
     let pools: Api<IPAddressPool> = Api::namespaced(c(), namespace);
     let address_pools: Api<AddressPool> = Api::namespaced(c(), namespace);
+    let communities: Api<Community> = Api::namespaced(c(), namespace);
 
     let mut inputs = Inputs::new();
     inputs.push(watched(Api::<slim::Service>::all(c()), all(), m()).filter_map(async |event| service(event)).boxed());
     inputs.push(watched(Api::<slim::Namespace>::all(c()), all(), m()).map(namespace_labels).boxed());
     inputs.push(watched_guarded(pools, all(), m()).map(|event| Input::Pool(map_event(event, Into::into))).boxed());
     inputs.push(
-        watched_guarded(address_pools, optional, m())
+        watched_guarded(address_pools, optional.clone(), m())
             .map(|event| Input::AddressPool(map_event(event, Into::into)))
             .boxed(),
+    );
+    inputs.push(
+        watched_guarded(communities, optional, m()).map(|event| Input::Community(map_event(event, Into::into))).boxed(),
     );
     inputs
 }
@@ -271,7 +275,9 @@ impl Owner {
             return;
         }
         self.metrics.configuration.observe(true, self.state.is_config_stale());
-        work.tell(self.state.errors());
+        if self.state.is_judged() {
+            work.tell(self.state.errors());
+        }
         if !std::mem::replace(&mut self.begun, true) {
             self.shown = u64::MAX;
             let waiting = self.state.waiting();
