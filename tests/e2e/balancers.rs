@@ -13,6 +13,7 @@ use futures::{StreamExt, pin_mut};
 use k8s_openapi::api::core::v1::Service;
 use kube::runtime::watcher::{Config, Event, watcher};
 use kube::{Api, ResourceExt};
+use serde_json::json;
 use tokio::task::JoinHandle;
 
 use crate::web::ingress;
@@ -54,6 +55,16 @@ impl Balancers {
              spec: {{type: LoadBalancer, allocateLoadBalancerNodePorts: false, ports: [{{port: 80}}], {spec}}}\n",
             self.namespace
         )
+    }
+
+    /// As an object, for the client.
+    pub fn object(&self, name: &str, annotations: &[(&str, &str)]) -> Result<Service> {
+        let annotations: BTreeMap<&str, &str> = annotations.iter().copied().collect();
+        serde_json::from_value(json!({
+            "metadata": {"name": name, "namespace": self.namespace, "annotations": annotations},
+            "spec": {"type": "LoadBalancer", "allocateLoadBalancerNodePorts": false, "ports": [{"port": 80}]},
+        }))
+        .context("write a Service")
     }
 
     pub fn api(&self, bed: &Testbed) -> Api<Service> {

@@ -10,6 +10,7 @@ use e2e::suite::Suite;
 use e2e::testbed::{Testbed, control_plane};
 use e2e::wait;
 use http::StatusCode;
+use kube::api::{DeleteParams, PostParams};
 use libtest_mimic::Trial;
 
 use crate::balancers::{Balancers, PATIENCE, Watchman, no_pool, pool};
@@ -121,13 +122,19 @@ async fn restarts(bed: &Testbed) -> Result<()> {
     balancers.create_all(bed, &waiting, FROM_POOL).await?;
     let before = balancers.now(bed).await?;
     let outside = Outside::start(bed, server).await?;
+    let services = balancers.api(bed);
     for round in 0..RESTARTS {
         // A mark from another pool shows that this start has taken in everything and decided.
         let mark = format!("mark-{round}");
-        balancers.create(bed, &mark, "metallb.io/address-pool: marks", "").await?;
-        balancers.addresses(bed, &mark).await.with_context(|| format!("start {round}"))?;
+        // Through the client: kubectl takes longer than the controller.
+        let service = balancers.object(&mark, &[("metallb.io/address-pool", "marks")])?;
+        services.create(&PostParams::default(), &service).await.with_context(|| format!("make {mark}"))?;
+        wait::until(&format!("an address after start {round}"), PATIENCE, || async {
+            watchman.given(&mark).context("there is none")
+        })
+        .await?;
         watchman.nothing_broken().with_context(|| format!("start {round}"))?;
-        balancers.delete(bed, &mark).await?;
+        services.delete(&mark, &DeleteParams::default()).await.with_context(|| format!("delete {mark}"))?;
         outside.server.set(Faults { shuffle: Some(round), ..Faults::default() });
         if round % 67 == 66 {
             // Without a chance to give the Lease back: its successor has to wait until it expires.
