@@ -37,8 +37,8 @@ pub use description::{Verdict, Wording};
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// First pause after a failure, or while somebody else keeps changing the object; each further one is twice as long.
 const PAUSE: Duration = Duration::from_millis(500);
-/// Longest pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Longest pause: what the object says must not stay behind the truth for longer, also while one change follows another.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// After this long without writing the pauses begin anew.
 const QUIET: Duration = Duration::from_secs(60);
 
@@ -346,7 +346,7 @@ mod tests {
             pace.written(now);
         }
         assert_eq!(pauses[..9], [0, 0, 0, 0, 0, 0, 500, 1000, 2000]);
-        assert_eq!(pauses[15], 30_000);
+        assert_eq!(pauses[15], 2_000);
         assert_eq!(pace.before_write(now + Duration::from_secs(61)), Duration::ZERO);
     }
 

@@ -83,7 +83,8 @@ impl Question {
             response.allowed = false;
             response.result = Status::failure(text, "Forbidden").with_code(403);
         }
-        response.warnings = (!verdict.warnings.is_empty()).then(|| verdict.warnings.clone());
+        response.warnings =
+            (!verdict.warnings.is_empty()).then(|| verdict.warnings.iter().map(|text| one_line(text)).collect());
         response.into_review()
     }
 
@@ -93,5 +94,24 @@ impl Question {
         response.allowed = false;
         response.result = Status::failure(text, "InternalError").with_code(500);
         response.into_review()
+    }
+}
+
+/// A warning travels in an HTTP header: the apiserver drops one that holds a line break or another control character, and
+/// MetalLB's texts of two parts have one between them.
+fn one_line(text: &str) -> String {
+    let joined = text.lines().collect::<Vec<_>>().join("; ");
+    joined.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::one_line;
+
+    #[test]
+    fn a_warning_is_one_line_of_printable_characters() {
+        let text = "invalid community format: later\ninvalid community \"later\" in BGP advertisement";
+        assert_eq!(one_line(text), "invalid community format: later; invalid community \"later\" in BGP advertisement");
+        assert_eq!(one_line("a\r\nb\u{7}c"), "a; b c");
     }
 }
