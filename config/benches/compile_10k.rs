@@ -10,8 +10,11 @@ use std::hint::black_box;
 use config::{Resources, compile};
 use criterion::{Criterion, criterion_group, criterion_main};
 
+/// A name and how to make it.
+type Shape = (&'static str, fn() -> Resources);
+
 fn huge(criterion: &mut Criterion) {
-    let shapes: [(&str, fn() -> Resources); 5] = [
+    let shapes: [Shape; 5] = [
         ("10,000 pools, 100,000 ranges", shapes::pools),
         ("10,000 pools that overlap", shapes::overlaps),
         ("10,000 advertisements", shapes::advertisements),

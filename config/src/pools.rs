@@ -10,7 +10,7 @@
 //!
 //! CIDRs nest or are disjoint, so a sorted map of disjoint claims answers every overlap question in logarithmic time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use api::v1beta1::IPAddressPool;
 use ipnet::IpNet;
@@ -56,7 +56,8 @@ pub(crate) fn compile<'a>(
         })
         .collect();
     let suspects = suspects(parsed.iter().map(|(pool, good)| good.then_some(pool)));
-    let mut first_of_name: BTreeMap<&str, usize> = BTreeMap::new();
+    // Only looked up, never walked, so the order of a hash map reaches nobody.
+    let mut first_of_name: HashMap<&str, usize> = HashMap::with_capacity(sources.len());
     let mut active: ActivePools<'a> = Vec::with_capacity(sources.len());
     let (mut in_force, mut set_aside) = (Claims::default(), Claims::default());
     for (owner, (source, (pool, good))) in sources.iter().zip(parsed).enumerate() {

@@ -61,9 +61,16 @@ pub enum RangeError {
 /// # Errors
 /// See [`RangeError`].
 pub fn parse_entry(entry: &str) -> Result<Vec<IpNet>, RangeError> {
-    let Some((start, end)) = entry.split_once('-') else {
+    let dash = entry.bytes().position(|byte| byte == b'-');
+    let Some((start, end)) = dash.and_then(|dash| Some((entry.get(..dash)?, entry.get(dash + 1..)?))) else {
         return parse_cidr(entry).map(|cidr| vec![cidr]).ok_or_else(|| RangeError::Cidr(entry.to_owned()));
     };
+    // What nearly every range is, read in one go.
+    if let (Some(first), Some(last)) = (plain_v4(start), plain_v4(end))
+        && first <= last
+    {
+        return Ok(v4_pieces(first, last));
+    }
     let (start, end, range) = (start.trim(), end.trim(), || entry.to_owned());
     let Ok(first) = start.parse::<IpAddr>() else {
         return Err(RangeError::Start { range: range(), start: start.to_owned() });
@@ -83,15 +90,36 @@ pub fn parse_entry(entry: &str) -> Result<Vec<IpNet>, RangeError> {
     }
 }
 
+/// Four decimal numbers without a leading zero and nothing else; `None` also for other spellings of an address.
+fn plain_v4(text: &str) -> Option<u32> {
+    let (mut address, mut octet, mut digits, mut dots) = (0_u32, 0_u32, 0, 0);
+    for byte in text.bytes() {
+        match byte {
+            b'0'..=b'9' if digits < 3 && !(digits > 0 && octet == 0) => {
+                octet = octet * 10 + u32::from(byte - b'0');
+                digits += 1;
+            }
+            b'.' if digits > 0 && octet <= 255 && dots < 3 => {
+                address = address << 8 | octet;
+                (octet, digits, dots) = (0, 0, dots + 1);
+            }
+            _ => return None,
+        }
+    }
+    (dots == 3 && digits > 0 && octet <= 255).then_some(address << 8 | octet)
+}
+
 /// The fewest CIDRs from `first` to `last`, both included. The plain way over numbers: there can be very many ranges.
 fn v4_pieces(mut first: u32, last: u32) -> Vec<IpNet> {
-    let mut pieces = Vec::new();
+    let mut pieces = Vec::with_capacity(4);
     while first <= last {
         // As wide as the lowest address allows, and no wider than what is left.
         let left = (u64::from(last - first) + 1).ilog2();
         let host_bits = first.trailing_zeros().min(left);
         let length = u8::try_from(32 - host_bits).unwrap_or(32);
-        pieces.extend(Ipv4Net::new(Ipv4Addr::from(first), length).map(IpNet::V4));
+        if let Ok(piece) = Ipv4Net::new(Ipv4Addr::from(first), length) {
+            pieces.push(IpNet::V4(piece));
+        }
         match u32::try_from(u64::from(first) + (1 << host_bits)) {
             Ok(next) => first = next,
             Err(_) => break,

@@ -250,6 +250,23 @@ proptest! {
     }
 
     #[test]
+    fn the_ends_of_a_range_are_read_as_the_standard_library_reads_addresses(
+        first in "[0-9]{1,4}([.][0-9]{1,3}){2,4}", last in "[0-9]{1,3}([.][0-9]{1,3}){3}")
+    {
+        let cidrs = config::range::parse_entry(&format!("{first}-{last}"));
+        let ends = (first.parse::<std::net::Ipv4Addr>(), last.parse::<std::net::Ipv4Addr>());
+        match (ends, cidrs) {
+            ((Ok(first), Ok(last)), Ok(cidrs)) => {
+                let all = || cidrs.iter().flat_map(config::range::Addresses::of);
+                prop_assert_eq!(all().next(), Some(first.into()));
+                prop_assert!(cidrs.last().is_some_and(|cidr| cidr.broadcast() == last));
+            }
+            ((Ok(first), Ok(last)), Err(_)) => prop_assert!(first > last),
+            ((_, _), cidrs) => prop_assert!(cidrs.is_err()),
+        }
+    }
+
+    #[test]
     fn a_range_is_covered_exactly(first in any::<u32>(), length in 0..5000u32) {
         let last = first.saturating_add(length);
         let text = format!("{}-{}", std::net::Ipv4Addr::from(first), std::net::Ipv4Addr::from(last));

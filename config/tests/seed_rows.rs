@@ -394,7 +394,7 @@ fn there_is_one_metallb() {
         name: name.to_owned(),
     };
     let ours = id("metallb-system", "metallb");
-    assert_eq!(metallb::only_one(&ours, "metallb-system", &[ours.clone()]), []);
+    assert_eq!(metallb::only_one(&ours, "metallb-system", std::slice::from_ref(&ours)), []);
     let second = metallb::only_one(&id("metallb-system", "other"), "metallb-system", &[ours]);
     assert_eq!(
         second[0].to_string(),
