@@ -341,7 +341,7 @@ impl State {
 
     fn report(&mut self, findings: &[Finding], actions: &mut Vec<Action>) {
         let errors = findings.iter().filter(|finding| finding.class == Class::Error);
-        let mut now: BTreeSet<ObjectReport> = errors.clone().map(|finding| self.locate(finding)).collect();
+        let mut now: BTreeSet<ObjectReport> = errors.map(|finding| self.locate(finding)).collect();
         let unreadable: Vec<ObjectReport> = self
             .pools
             .values()
@@ -349,8 +349,8 @@ impl State {
             .chain(self.address_pools.values().filter_map(AddressPoolObject::report))
             .chain(self.communities.values().filter_map(CommunityObject::report))
             .collect();
-        self.derived.errors =
-            errors.map(|finding| finding.text.clone()).chain(unreadable.iter().map(|one| one.text.clone())).collect();
+        self.derived.errors = config::configuration_errors(findings);
+        self.derived.errors.extend(unreadable.iter().map(|one| one.text.clone()));
         now.extend(unreadable);
         actions.extend(now.difference(&self.derived.reported).cloned().map(Action::Report));
         self.derived.reported = now;

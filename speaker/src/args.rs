@@ -130,6 +130,7 @@ impl Args {
             members: if self.ml_labels.is_empty() { Members::EveryNode } else { Members::SpeakerPods },
             class: Some(self.lb_class.clone()).filter(|class| !class.is_empty()),
             ignore_exclusion: self.ignore_exclude_lb,
+            backend: self.bgp_type,
         };
         Ok((settings, namespace))
     }

@@ -1,7 +1,7 @@
 //! The object ConfigurationState `speaker-<node>`: whether the configuration of this node could be used.
 //!
 //! ```text
-//!  all objects ──keep_what_concerns(this node)──▶ config::compile ──▶ errors ──▶ Verdict ──▶ runtime::keeper
+//!  all objects ──config::compile with this node as viewpoint──▶ errors ──▶ Verdict ──▶ runtime::keeper
 //! ```
 //! A peer or a BGPAdvertisement that selects other nodes is not this node's business: its errors stand where it is used.
 
@@ -10,10 +10,8 @@ use std::time::Duration;
 
 use api::names::{FIELD_MANAGER_SPEAKER, LABEL_COMPONENT_TYPE, LABEL_NODE_NAME, PREFIX_SPEAKER_STATE, SPEAKER};
 use api::v1beta1::ConfigurationState;
-use config::selector::Selector;
-use config::{Resources, SecretFacts};
+use config::SecretFacts;
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::Client;
 use runtime::keeper::{self, Verdict, Wording};
 use runtime::watch::WatchMetrics;
@@ -66,18 +64,6 @@ pub async fn keep(client: Client, place: Place, verdicts: watch::Receiver<Verdic
         jitter: JITTER,
     };
     keeper::keep::<ConfigurationState>(client.clone(), client, settings, verdicts, metrics).await;
-}
-
-/// Leaves out peers and BGPAdvertisements that select only other nodes. A selector that cannot be read stays: every node
-/// reports it.
-pub fn keep_what_concerns(labels: &BTreeMap<String, String>, resources: &mut Resources) {
-    let concerns = |selectors: &[LabelSelector]| {
-        let misses =
-            |selector: &LabelSelector| Selector::parse(selector).is_ok_and(|selector| !selector.matches(labels));
-        selectors.is_empty() || !selectors.iter().all(misses)
-    };
-    resources.peers.retain(|peer| concerns(&peer.spec.node_selectors));
-    resources.bgp_advertisements.retain(|advertisement| concerns(&advertisement.spec.node_selectors));
 }
 
 /// What peers depend on; the password itself is dropped at once.

@@ -14,14 +14,13 @@ use api::v1beta1::{AddressPool, BFDProfile, BGPAdvertisement, Community, IPAddre
 use api::v1beta2::BGPPeer;
 use api::{names, slim};
 use config::model::Config;
-use config::{Class, NamespaceLabels, NodeLabels, Resources, SecretFacts};
+use config::{Backend, NamespaceLabels, NodeLabels, Resources, SecretFacts};
 use kube::ResourceExt;
 use runtime::index::{Changes, Index, map_event};
 use runtime::watch::{Broken, Event};
 
 use crate::announce::l2::{self, Subject, View};
 use crate::announce::{Announcement, Reason};
-use crate::configuration_state;
 use crate::members::{Candidates, Members, NodeFacts, PodFacts};
 use crate::slices::Slices;
 
@@ -84,6 +83,8 @@ pub struct Settings {
     pub class: Option<String>,
     /// Announce from nodes that are excluded from load balancing, too.
     pub ignore_exclusion: bool,
+    /// Which BGP implementation runs; some rules of the configuration differ.
+    pub backend: Backend,
 }
 
 /// Which Services need a new decision.
@@ -274,7 +275,9 @@ impl State {
     }
 
     fn compile(&mut self) {
-        let mut resources = Resources {
+        let resources = Resources {
+            backend: self.settings.backend,
+            viewpoint: Some(self.settings.node.clone()),
             pools: valid(&self.pools),
             address_pools: valid(&self.address_pools),
             l2_advertisements: valid(&self.l2_advertisements),
@@ -295,11 +298,7 @@ impl State {
                 .collect(),
             ..Resources::default()
         };
-        let nothing = BTreeMap::new();
-        let labels = self.nodes.get(&self.settings.node).map_or(&nothing, |node| &node.labels);
-        configuration_state::keep_what_concerns(labels, &mut resources);
         let compiled = config::compile(&resources);
-        let errors: Vec<_> = compiled.findings.iter().filter(|finding| finding.class == Class::Error).collect();
         let unreadable: Vec<String> = broken(&self.pools)
             .chain(broken(&self.address_pools))
             .chain(broken(&self.l2_advertisements))
@@ -308,10 +307,11 @@ impl State {
             .chain(broken(&self.bfd_profiles))
             .chain(broken(&self.communities))
             .collect();
-        self.problems = errors.iter().map(|finding| format!("{}: {finding}", finding.object)).collect();
+        self.problems = compiled.errors().map(|finding| format!("{}: {finding}", finding.object)).collect();
         self.problems.extend(unreadable.iter().cloned());
         // The remedy that a finding may add stands in the log; this text is compared with MetalLB's.
-        self.errors = errors.iter().map(|finding| finding.text.clone()).chain(unreadable).collect();
+        self.errors = config::configuration_errors(&compiled.findings);
+        self.errors.extend(unreadable);
         self.dirty.all |= compiled.config != self.config;
         self.config = compiled.config;
     }

@@ -3,10 +3,18 @@
 use api::v1beta1::{IPAddressPoolSpec, L2AdvertisementSpec};
 
 use super::*;
+use config::Backend;
+
 use crate::announce::Owner;
 
 fn settings() -> Settings {
-    Settings { node: "node-b".to_owned(), members: Members::EveryNode, class: None, ignore_exclusion: false }
+    Settings {
+        node: "node-b".to_owned(),
+        members: Members::EveryNode,
+        class: None,
+        ignore_exclusion: false,
+        backend: Backend::Native,
+    }
 }
 
 pub(crate) fn service(name: &str, ip: &str) -> slim::Service {
