@@ -2,6 +2,8 @@
 //!
 //! Counts repeat on a busy machine, unlike times. It needs valgrind and the program gungraun-runner.
 
+#![allow(unused_qualifications, reason = "what the macros write")]
+
 mod shapes;
 
 use std::hint::black_box;
@@ -9,7 +11,11 @@ use std::hint::black_box;
 use config::{Compiled, Resources, compile};
 use gungraun::prelude::*;
 
-#[library_benchmark(setup = |shape: fn() -> Resources| shape())]
+fn made(shape: fn() -> Resources) -> Resources {
+    shape()
+}
+
+#[library_benchmark(setup = made)]
 #[bench::pools(shapes::pools)]
 #[bench::overlaps(shapes::overlaps)]
 #[bench::advertisements(shapes::advertisements)]
