@@ -190,17 +190,17 @@ fn perform(simulation: &mut Simulation, step: Step) -> Verdict {
             Ok(())
         }
         Act::Ghosts => {
-            simulation.calm()?;
+            simulation.rest()?;
             simulation.haunt()
         }
         Act::Calm => simulation.calm(),
         Act::Single => {
-            simulation.calm()?;
+            simulation.rest()?;
             let determined = edit(simulation, random);
             settle_as_predicted(simulation, determined)
         }
         Act::Rebuild => {
-            simulation.calm()?;
+            simulation.rest()?;
             for slot in [0, 1] {
                 simulation.crash(slot);
             }
