@@ -260,9 +260,12 @@ impl Monitor {
             return;
         }
         if code == Some(404) && self.optional {
-            let text = format!("the CustomResourceDefinition {} is not installed", self.watched.resource);
+            let crd = &self.watched.resource;
+            let text = format!(
+                "the CustomResourceDefinition {crd} is not installed; apply manifests/crds/{crd}.yaml to have it"
+            );
             if self.repeats.failed(&text, now) {
-                tracing::warn!(event = "crdMissing", kind, "{text}; going on without {kind} until it is");
+                tracing::warn!(event = "crdMissing", kind, "{text}, this program goes on without it");
             }
             return;
         }

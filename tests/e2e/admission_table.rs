@@ -109,7 +109,8 @@ impl Row {
     /// What kubectl must say; the row's own words and those of the schema are both fine where the row has both.
     fn is_said_by(&self, output: &Output) -> bool {
         let said = words(&format!("{} {}", output.stdout, output.stderr));
-        let has = |text: &str| !text.is_empty() && said.contains(&words(text));
+        // A warning is one line: what stands on several is joined by other means than in a denial.
+        let has = |text: &str| !text.is_empty() && text.lines().all(|line| said.contains(&words(line)));
         has(&self.text) || has(&self.schema)
     }
 }
@@ -267,7 +268,10 @@ async fn store(bed: &Testbed, row: &Row) -> Result<Option<String>> {
     Ok(Some(api.get(name).await?.uid().context("an object without uid")?))
 }
 
-/// An error that lists the rows that no ConfigurationState or no event names.
+/// The kinds that the controller judges, and tells about in events of the objects.
+const WITH_EVENTS: [&str; 3] = ["IPAddressPool", "AddressPool", "Community"];
+
+/// An error that lists the rows that no ConfigurationState, or no event where there should be one, names.
 async fn unreported(bed: &Testbed, rows: &[(&Row, &String)]) -> Result<()> {
     let states: Api<DynamicObject> = Api::namespaced_with(bed.api(), NAMESPACE, &kind("ConfigurationState"));
     let mut said = String::new();
@@ -290,11 +294,18 @@ async fn unreported(bed: &Testbed, rows: &[(&Row, &String)]) -> Result<()> {
         if !said.contains(&text) {
             missing.push(format!("{}: no ConfigurationState says {text:?}", row.name));
         }
-        if !events.iter().any(|message| message.contains(&text)) {
+        let kind = row.object["kind"].as_str().unwrap_or_default();
+        if WITH_EVENTS.contains(&kind) && !events.iter().any(|message| message.contains(&text)) {
             missing.push(format!("{}: no event says {text:?}, only {events:?}", row.name));
         }
     }
-    ensure!(missing.is_empty(), "{} reports of {} are missing:\n{}", missing.len(), 2 * rows.len(), missing.join("\n"));
+    ensure!(
+        missing.is_empty(),
+        "{} reports of {} rows are missing:\n{}",
+        missing.len(),
+        rows.len(),
+        missing.join("\n")
+    );
     Ok(())
 }
 

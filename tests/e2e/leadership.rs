@@ -104,6 +104,14 @@ async fn leader(bed: &Testbed) -> Result<Pod> {
     leader.with_context(|| format!("{holder} leads, but no pod has that name"))
 }
 
+/// When the watch saw the address; it may lag behind other requests.
+async fn given(watchman: &Watchman, name: &str) -> Result<Instant> {
+    wait::until(&format!("the watch to see the address of {name}"), PATIENCE, || async {
+        watchman.given(name).context("it has not seen it")
+    })
+    .await
+}
+
 async fn killed(bed: &Testbed) -> Result<()> {
     two_controllers(bed).await?;
     let leading = leader(bed).await?;
@@ -122,7 +130,7 @@ async fn killed(bed: &Testbed) -> Result<()> {
     process.signal(Signal::SIGKILL)?;
     balancers.delete(bed, "held-1").await?;
     balancers.addresses(bed, "waiting-1").await?;
-    let took = watchman.given("waiting-1").context("the watch has not seen the address")?.duration_since(dead);
+    let took = given(&watchman, "waiting-1").await?.duration_since(dead);
     eprintln!("leader killed: an address was given out again after {:.1} s", took.as_secs_f64());
     balancers.served(bed, 16, PATIENCE).await?;
     watchman.nothing_broken()?;
@@ -135,7 +143,7 @@ async fn killed(bed: &Testbed) -> Result<()> {
     pods.delete(&leading.name_any(), &kube::api::DeleteParams::default()).await?;
     balancers.delete(bed, "held-2").await?;
     balancers.addresses(bed, "waiting-2").await?;
-    let took = watchman.given("waiting-2").context("the watch has not seen the address")?.duration_since(gone);
+    let took = given(&watchman, "waiting-2").await?.duration_since(gone);
     eprintln!("leader stopped in good order: an address was given out again after {:.1} s", took.as_secs_f64());
     ensure!(took < Duration::from_secs(4), "after {:.1} s", took.as_secs_f64());
     watchman.nothing_broken()?;
@@ -176,7 +184,7 @@ async fn paused(bed: &Testbed) -> Result<()> {
     let began = Instant::now();
     balancers.delete(bed, "held-1").await?;
     balancers.addresses(bed, "waiting-1").await?;
-    let took = watchman.given("waiting-1").context("the watch has not seen the address")?.duration_since(began);
+    let took = given(&watchman, "waiting-1").await?.duration_since(began);
     eprintln!("leader paused: an address was given out again after {:.1} s", took.as_secs_f64());
     ensure!(led(bed).await? != old, "{old} stands still and yet leads");
     balancers.delete(bed, "held-2").await?;
