@@ -125,6 +125,8 @@ impl Testbed {
 
         let shape = Shape { nodes: options.nodes, light_nodes: options.light_nodes, kubernetes };
         let cluster = Cluster { sandbox, reach: Reach::Inside, shape };
+        let kubelets: Vec<Program> =
+            programs.iter().filter(|program| program.name().ends_with("-kubelet")).cloned().collect();
         let programs = programs.into_iter().map(|program| (program.name().to_owned(), program)).collect();
         let testbed = Self {
             cluster,
@@ -133,7 +135,10 @@ impl Testbed {
             _heartbeats: heartbeats,
             namespaces: AtomicU32::new(1),
         };
-        testbed.nodes_ready(Duration::from_secs(120)).await?;
+        tokio::select! {
+            ready = testbed.nodes_ready(Duration::from_secs(120)) => ready?,
+            stopped = keep_running(&kubelets) => stopped?,
+        }
         testbed.default_account("default").await?;
         progress.done(&format!("{} nodes Ready", options.nodes + options.light_nodes));
         testbed.cluster.announce()?;
@@ -227,6 +232,19 @@ impl Testbed {
         let mut pids: Vec<i32> = pids.collect();
         pids.sort_unstable();
         if pids.is_empty() { Err(anyhow!("pod {uid} has no processes")) } else { Ok(pids) }
+    }
+}
+
+/// Starts again what ends, as a service manager would. All kubelets of a machine make one socket,
+/// /var/lib/kubelet/device-plugins/kubelet.sock, each after removing it; one that does so in the same moment as another ends.
+async fn keep_running(programs: &[Program]) -> Result<()> {
+    loop {
+        for program in programs {
+            if program.check().await.is_err() {
+                program.restart().await?;
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }
 
