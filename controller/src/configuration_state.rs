@@ -17,19 +17,12 @@ use tokio::sync::watch;
 
 /// Field manager of the status, as MetalLB's.
 const STATUS_MANAGER: &str = "poolReconciler";
-/// MetalLB's words, and a second condition of ours.
-const WORDING: Wording = Wording {
-    condition: "poolReconcilerValid",
-    good: "Reconciled",
-    bad: "ConfigurationError",
-    prefix: "configuration error: ",
-    all: "metallb.io/AllErrors",
-    all_reason: "MoreErrors",
-};
+/// Type of the condition, as MetalLB's.
+const CONDITION: &str = "poolReconcilerValid";
 
 /// What the object shows with these errors.
 pub fn verdict(errors: &[String]) -> Verdict {
-    Verdict::of(WORDING, errors)
+    Verdict::of(Wording::of_metallb(CONDITION), errors)
 }
 
 /// Keeps the object; `reader` watches, `writer` writes. The object belongs to the pod named `pod`, so it goes with it.

@@ -11,6 +11,8 @@ use api::v1beta1::{
 };
 use config::Finding;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use kube::ResourceExt;
+use kube::core::object::HasSpec;
 use runtime::watch::Broken;
 
 use crate::allocator::counters::Counters;
@@ -31,33 +33,25 @@ pub struct PoolObject {
     created: Option<Time>,
 }
 
-/// A stored AddressPool.
+/// A stored object of a kind that is only judged, not written to.
 #[derive(Debug, Clone, PartialEq)]
-pub struct AddressPoolObject {
+pub struct StoredObject<Spec> {
     /// Its name.
     pub name: String,
     /// Its uid; empty for one that cannot be read.
     pub uid: String,
     /// Its specification, or why that cannot be read.
-    pub body: Result<AddressPoolSpec, String>,
+    pub body: Result<Spec, String>,
     namespace: String,
     /// Older objects win conflicts.
     created: Option<Time>,
 }
 
+/// A stored AddressPool.
+pub type AddressPoolObject = StoredObject<AddressPoolSpec>;
+
 /// A stored Community. It does not matter to addresses, but MetalLB's controller judges it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct CommunityObject {
-    /// Its name.
-    pub name: String,
-    /// Its uid; empty for one that cannot be read.
-    pub uid: String,
-    /// Its specification, or why that cannot be read.
-    pub body: Result<CommunitySpec, String>,
-    namespace: String,
-    /// Older objects win conflicts.
-    created: Option<Time>,
-}
+pub type CommunityObject = StoredObject<CommunitySpec>;
 
 /// Something to tell about a pool object: it is not in force as it stands.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,68 +77,32 @@ pub struct PoolStatusWrite {
     pub status: IPAddressPoolStatus,
 }
 
+impl<K: ResourceExt + HasSpec<Spec: Clone>> From<Result<K, Broken>> for StoredObject<K::Spec> {
+    fn from(object: Result<K, Broken>) -> Self {
+        match object {
+            Ok(object) => Self {
+                name: object.name_any(),
+                uid: object.uid().unwrap_or_default(),
+                body: Ok(object.spec().clone()),
+                namespace: object.namespace().unwrap_or_default(),
+                created: object.creation_timestamp(),
+            },
+            Err(broken) => Self {
+                body: Err(broken.to_string()),
+                name: broken.name,
+                uid: String::new(),
+                namespace: broken.namespace,
+                created: None,
+            },
+        }
+    }
+}
+
 impl From<Result<IPAddressPool, Broken>> for PoolObject {
     fn from(object: Result<IPAddressPool, Broken>) -> Self {
-        match object {
-            Ok(IPAddressPool { metadata, spec, status }) => Self {
-                name: metadata.name.unwrap_or_default(),
-                uid: metadata.uid.unwrap_or_default(),
-                body: Ok(spec),
-                status,
-                namespace: metadata.namespace.unwrap_or_default(),
-                created: metadata.creation_timestamp,
-            },
-            Err(broken) => Self {
-                body: Err(broken.to_string()),
-                name: broken.name,
-                uid: String::new(),
-                status: None,
-                namespace: broken.namespace,
-                created: None,
-            },
-        }
-    }
-}
-
-impl From<Result<AddressPool, Broken>> for AddressPoolObject {
-    fn from(object: Result<AddressPool, Broken>) -> Self {
-        match object {
-            Ok(AddressPool { metadata, spec, status: _ }) => Self {
-                name: metadata.name.unwrap_or_default(),
-                uid: metadata.uid.unwrap_or_default(),
-                body: Ok(spec),
-                namespace: metadata.namespace.unwrap_or_default(),
-                created: metadata.creation_timestamp,
-            },
-            Err(broken) => Self {
-                body: Err(broken.to_string()),
-                name: broken.name,
-                uid: String::new(),
-                namespace: broken.namespace,
-                created: None,
-            },
-        }
-    }
-}
-
-impl From<Result<Community, Broken>> for CommunityObject {
-    fn from(object: Result<Community, Broken>) -> Self {
-        match object {
-            Ok(Community { metadata, spec, status: _ }) => Self {
-                name: metadata.name.unwrap_or_default(),
-                uid: metadata.uid.unwrap_or_default(),
-                body: Ok(spec),
-                namespace: metadata.namespace.unwrap_or_default(),
-                created: metadata.creation_timestamp,
-            },
-            Err(broken) => Self {
-                body: Err(broken.to_string()),
-                name: broken.name,
-                uid: String::new(),
-                namespace: broken.namespace,
-                created: None,
-            },
-        }
+        let status = object.as_ref().ok().and_then(|pool| pool.status.clone());
+        let StoredObject { name, uid, body, namespace, created } = object.into();
+        Self { name, uid, body, status, namespace, created }
     }
 }
 

@@ -23,8 +23,10 @@ pub fn run(data: &[u8]) {
     }
     let pools: Vec<PoolObject> =
         of_kind(&documents, "IPAddressPool").into_iter().map(|pool| PoolObject::from(Ok(pool))).collect();
-    let legacy: Vec<AddressPoolObject> =
-        of_kind(&documents, "AddressPool").into_iter().map(|pool| AddressPoolObject::from(Ok(pool))).collect();
+    let legacy: Vec<AddressPoolObject> = of_kind(&documents, "AddressPool")
+        .into_iter()
+        .map(|pool: api::v1beta1::AddressPool| AddressPoolObject::from(Ok(pool)))
+        .collect();
     let namespaces: Vec<NamespaceLabels> = of_kind::<slim::Namespace>(&documents, "Namespace")
         .into_iter()
         .map(|namespace| NamespaceLabels {

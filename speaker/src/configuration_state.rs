@@ -21,15 +21,8 @@ use tokio::sync::watch;
 const STATUS_MANAGER: &str = "configReconciler";
 /// A change of the configuration concerns every speaker; they do not all write at once.
 const JITTER: Duration = Duration::from_secs(2);
-/// MetalLB's words, and a second condition of ours.
-const WORDING: Wording = Wording {
-    condition: "configReconcilerValid",
-    good: "Reconciled",
-    bad: "ConfigurationError",
-    prefix: "configuration error: ",
-    all: "metallb.io/AllErrors",
-    all_reason: "MoreErrors",
-};
+/// Type of the condition, as MetalLB's.
+const CONDITION: &str = "configReconcilerValid";
 
 /// Where this speaker runs.
 #[derive(Debug, Clone)]
@@ -44,7 +37,7 @@ pub struct Place {
 
 /// What the object shows with these errors.
 pub fn verdict(errors: &[String]) -> Verdict {
-    Verdict::of(WORDING, errors)
+    Verdict::of(Wording::of_metallb(CONDITION), errors)
 }
 
 /// Keeps the object. It belongs to this pod, so it goes with pod and node.

@@ -41,6 +41,20 @@ pub struct Wording {
     pub all_reason: &'static str,
 }
 
+impl Wording {
+    /// MetalLB's words for a condition of this type, and a second condition of ours.
+    pub const fn of_metallb(condition: &'static str) -> Self {
+        Self {
+            condition,
+            good: "Reconciled",
+            bad: "ConfigurationError",
+            prefix: "configuration error: ",
+            all: "metallb.io/AllErrors",
+            all_reason: "MoreErrors",
+        }
+    }
+}
+
 /// A status with `result`, `errorSummary` and conditions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
