@@ -33,6 +33,10 @@ run cargo clippy --workspace --all-targets --quiet -- -D warnings
 step "unit and property tests, generated files, crate edges"
 run cargo test --workspace --exclude e2e --quiet
 run cargo test --package e2e --lib --bins --quiet
+step "a hundred thousand histories of addresses"
+# As plain a build as the rest would take a quarter of an hour for these.
+METALLB_HISTORIES=100000 run cargo test --package controller --test histories --quiet \
+    --config profile.dev.package.controller.opt-level=1 --config profile.dev.package.config.opt-level=1
 step "Kubernetes programs"
 run hack/control-plane/build.sh
 step "images"

@@ -117,6 +117,11 @@ impl fmt::Display for Finding {
 }
 
 impl Finding {
+    /// Text and detail, and the field where one is known: for whoever reads it beside the object.
+    pub fn located(&self) -> String {
+        if self.field.is_empty() { self.to_string() } else { format!("{self} ({})", self.field) }
+    }
+
     /// A finding about a field of one object alone.
     pub fn new(class: Class, object: &ObjectId, field: impl Into<String>, text: impl Into<String>) -> Self {
         Self {

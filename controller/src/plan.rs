@@ -128,6 +128,13 @@ pub fn import(service: &Service, allocator: &mut Allocator, visible: &[IpAddr]) 
     }
 }
 
+/// Notes what a Service that is not ours any more, but still shows what we gave it, now says about sharing.
+pub fn reconsider(service: &Service, allocator: &mut Allocator) {
+    let shown = service.shown();
+    // With a refusal it has what it had, on the terms it had.
+    let _ = claim(service, allocator, &shown, &shown);
+}
+
 /// Events that go with a write: each use of a deprecated annotation.
 pub fn deprecations(service: &Service) -> impl Iterator<Item = Note> {
     service.deprecated_annotations().map(|name| Note {
@@ -317,9 +324,11 @@ impl Run<'_> {
         Ok(current)
     }
 
-    /// A Service that prefers two families and has one gets the other from the same pool, if its cluster IPs have both.
+    /// A Service that prefers two families and has one gets the other from the same pool, if its cluster IPs have both and
+    /// it does not ask for just the address that it has: MetalLB adds to that, and takes it all away the next time.
     fn add_family(&mut self) {
-        let wants_more = self.service.wanted().is_ok_and(|wanted| wanted.accepts_one());
+        let prefers_two = self.service.wanted().is_ok_and(|wanted| wanted.accepts_one());
+        let wants_more = prefers_two && self.service.requested_addresses().is_ok_and(|named| named.is_empty());
         let Some(allocation) = self.allocator.allocation(&self.service.key).filter(|_| wants_more) else { return };
         let (pool, first) = (allocation.pool.clone(), allocation.addresses.first().copied());
         let Some(first) = first.filter(|_| !self.allocator.is_frozen(&pool)) else { return };
@@ -393,19 +402,20 @@ impl Run<'_> {
             let text = format!("requested loadBalancer IP(s) {list} does not match the ipFamily of the service");
             return Err(Failure::new(text));
         }
-        let given = self.allocator.assign(&client(self.service, self.visible), &addresses).map_err(|refusal| {
+        // Before what is taken: a refusal that waits for a change of Service or pools must read the same whoever has them.
+        let given = self.allocator.pool_of(&addresses);
+        if let (Some(pool), Some(given)) = (&pool, given)
+            && pool != given
+        {
+            let text =
+                format!("requested loadBalancer IP(s) {list} is not compatible with requested address pool {pool}");
+            return Err(Failure::new(text));
+        }
+        self.allocator.assign(&client(self.service, self.visible), &addresses).map_err(|refusal| {
             let taken = matches!(refusal.error, AllocateError::Sharing(_));
             Failure::refused(&refusal, if taken { Wait::Addresses(addresses.clone()) } else { Wait::Change })
         })?;
-        match pool {
-            Some(pool) if pool != given => {
-                self.allocator.release(&self.service.key, self.visible);
-                let text =
-                    format!("requested loadBalancer IP(s) {list} is not compatible with requested address pool {pool}");
-                Err(Failure::new(text))
-            }
-            _ => Ok(addresses),
-        }
+        Ok(addresses)
     }
 
     /// The end of every way that leads to addresses.

@@ -323,6 +323,61 @@ fn a_second_family_is_added_behind_the_first_when_its_pool_gains_it() {
 }
 
 #[test]
+fn a_request_against_itself_is_refused_in_the_same_words_whoever_has_the_address() {
+    let mut cluster = Cluster::with_pools(SINGLE);
+    let against_itself = [("metallb.io/loadBalancerIPs", "192.0.2.0"), ("metallb.io/address-pool", "six")];
+    cluster.put(annotated("s", &against_itself));
+    cluster.run();
+    let (pending, writes) = (cluster.pending("s"), cluster.writes);
+    assert!(pending.ends_with("is not compatible with requested address pool six"), "{pending}");
+    cluster.put(service("other", V4));
+    cluster.run();
+    assert_eq!((cluster.shown("other").as_str(), cluster.writes), ("192.0.2.0", writes + 1));
+    cluster.restart();
+    assert_eq!((cluster.pending("s"), cluster.writes), (pending, writes + 1));
+}
+
+#[test]
+fn nothing_is_added_to_the_one_address_that_a_service_asks_for() {
+    let mut cluster = Cluster::with_pools(&[("p", &["192.0.2.0/31"])]);
+    let mut prefers = with(service("s", DUAL), Policy::PreferDualStack);
+    cluster.put(prefers.clone());
+    cluster.run();
+    prefers.annotations.insert("metallb.io/loadBalancerIPs", "192.0.2.0");
+    cluster.put(showing(prefers, &["192.0.2.0"], "p"));
+    cluster.put_pool(crate::fixtures::pool_object("p", &["192.0.2.0/31", "2001:db8::/127"]));
+    cluster.run();
+    assert_eq!(cluster.shown("s"), "192.0.2.0");
+    cluster.restart();
+    assert_eq!(cluster.shown("s"), "192.0.2.0");
+}
+
+#[test]
+fn the_oldest_is_served_first_whether_it_has_an_address_of_the_other_family_or_nothing() {
+    for restarts in [false, true] {
+        let mut cluster = Cluster::with_pools(&[("p", &["192.0.2.0/32", "2001:db8::/127"])]);
+        let aged = |name: &str, cluster_ips: &[&str], policy: Policy, created: i64| {
+            let mut out = with(service(name, cluster_ips), policy);
+            out.created = created;
+            out
+        };
+        cluster.put(aged("holder", V4, Policy::SingleStack, 1));
+        cluster.run();
+        cluster.put(aged("half", DUAL, Policy::PreferDualStack, 3));
+        cluster.put(aged("nothing", V4, Policy::SingleStack, 2));
+        cluster.run();
+        assert_eq!(["half", "nothing"].map(|name| cluster.shown(name)), ["2001:db8::", ""]);
+        cluster.delete("holder");
+        if restarts {
+            cluster.restart();
+        }
+        cluster.run();
+        let shown = ["half", "nothing"].map(|name| cluster.shown(name));
+        assert_eq!(shown, ["2001:db8::", "192.0.2.0"], "restart: {restarts}");
+    }
+}
+
+#[test]
 fn services_with_one_key_and_distinct_ports_share_an_address_and_a_change_of_key_frees_it() {
     let mut cluster = Cluster::with_pools(&[("p", &["192.0.2.1/32"])]);
     let shared = |name: &str, key: &str, port: i32| {

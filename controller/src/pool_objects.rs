@@ -167,13 +167,12 @@ impl ObjectReport {
     /// What a rule of the configuration says about a stored object.
     pub fn of_finding(finding: &Finding, uid: String) -> Self {
         let id = &finding.object;
-        let place = if finding.field.is_empty() { String::new() } else { format!(" ({})", finding.field) };
         Self {
             kind: id.kind.as_str(),
             namespace: id.namespace.clone(),
             name: id.name.clone(),
             uid,
-            text: format!("{finding}{place}"),
+            text: finding.located(),
         }
     }
 }

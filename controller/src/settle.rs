@@ -2,14 +2,13 @@
 //!
 //! ```text
 //!  recompile ─▶ import what dirty Services show ─▶ line: dirty Services and the first of each queue that has an opportunity
-//!                                                   │  those with addresses first, then the oldest
+//!                                                   │  the oldest first
 //!                                                   ▼
 //!                             converge one ──▶ actions; what it freed brings others into the line
 //! ```
 //! The line gets shorter with every turn: a Service that was refused is looked at again only when another one gave
 //! something up or got what it wanted, and both happen a limited number of times.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeSet, hash_map::DefaultHasher};
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
@@ -56,9 +55,6 @@ pub(crate) struct Written {
     /// Whether the pause before the next write is over.
     allowed: bool,
 }
-
-/// Place in the line: those with addresses first, then the oldest, then by name.
-type Rank = (Reverse<usize>, Turn);
 
 impl State {
     /// Takes in how a write ended. Returns whether to call [`State::retry`] for this Service after a while.
@@ -109,9 +105,10 @@ impl State {
         let (later, now): (BTreeSet<_>, BTreeSet<_>) =
             std::mem::take(&mut self.derived.dirty).into_iter().partition(|key| self.is_busy(key));
         self.derived.dirty = later;
-        let mut line: BTreeSet<(Rank, Option<QueueId>)> =
-            now.iter().filter_map(|key| Some((self.rank(key)?, None))).collect();
-        for ((_, (_, key)), _) in &line {
+        // The oldest first, as in every queue: so it does not matter whether somebody waits or a controller starts.
+        let mut line: BTreeSet<(Turn, Option<QueueId>)> =
+            now.iter().filter_map(|key| Some((self.turn(key)?, None))).collect();
+        for ((_, key), _) in &line {
             if let Some(service) = self.services.get(key)
                 && (self.is_ours(service) || shows_what_we_gave(service))
             {
@@ -120,35 +117,30 @@ impl State {
         }
         loop {
             self.call_up(&mut line);
-            let Some((rank, queue)) = line.pop_first() else { break };
-            self.serve(&rank.1, queue, &mut actions);
-            if let Some(queue) = queue
-                && let Some(next) = self.next_in(queue, &rank.1)
-                && let Some(next) = self.rank(&next)
-            {
-                line.insert((next, Some(queue)));
+            let Some((turn, queue)) = line.pop_first() else { break };
+            self.serve(&turn, queue, &mut actions);
+            if let Some(queue) = queue {
+                line.extend(self.next_in(queue, &turn).map(|next| (next, Some(queue))));
             }
         }
         actions
     }
 
     /// Brings into the line whom an opportunity may help.
-    fn call_up(&mut self, line: &mut BTreeSet<(Rank, Option<QueueId>)>) {
+    fn call_up(&mut self, line: &mut BTreeSet<(Turn, Option<QueueId>)>) {
         for opportunity in self.derived.allocator.take_opportunities() {
             let any = match &opportunity {
                 Opportunity::Pool(pool, _) => self.derived.allocator.is_free_for_all(pool),
                 Opportunity::Address(_) | Opportunity::Key(_) => false,
             };
             for queue in self.derived.waiting.queues(&opportunity, any) {
-                let first = self.derived.waiting.first(queue).map(|(_, key)| key.clone());
-                line.extend(first.and_then(|key| self.rank(&key)).map(|rank| (rank, Some(queue))));
+                line.extend(self.derived.waiting.first(queue).map(|first| (first.clone(), Some(queue))));
             }
         }
     }
 
-    fn rank(&self, key: &ServiceKey) -> Option<Rank> {
-        let service = self.services.get(key)?;
-        Some((Reverse(service.ingress.len()), (service.created, key.clone())))
+    fn turn(&self, key: &ServiceKey) -> Option<Turn> {
+        Some((self.services.get(key)?.created, key.clone()))
     }
 
     fn is_busy(&self, key: &ServiceKey) -> bool {
@@ -168,7 +160,7 @@ impl State {
     }
 
     /// Who is to be asked after `turn` in a queue: nobody if it was refused, because the others would be too.
-    fn next_in(&self, queue: QueueId, turn: &Turn) -> Option<ServiceKey> {
+    fn next_in(&self, queue: QueueId, turn: &Turn) -> Option<Turn> {
         let waiting = &self.derived.waiting;
         let passed_over = self.is_busy(&turn.1) && self.derived.allocator.allocation(&turn.1).is_some();
         let next = if waiting.names_addresses(queue) || passed_over {
@@ -176,7 +168,7 @@ impl State {
         } else {
             waiting.first(queue).filter(|_| !waiting.is_in(queue, turn))
         };
-        next.map(|(_, key)| key.clone())
+        next.cloned()
     }
 
     /// Whether the class of a Service makes it ours. A Service that is no load balancer any more has lost its class, but
@@ -195,7 +187,9 @@ impl State {
         if !self.is_ours(service) {
             let shown = service.shown();
             let held = self.derived.allocator.allocation(key).is_some_and(|have| have.addresses == shown);
-            if !(held && shows_what_we_gave(service)) {
+            if held && shows_what_we_gave(service) {
+                plan::reconsider(service, &mut self.derived.allocator);
+            } else {
                 let visible = if shows_what_we_gave(service) { shown } else { Vec::new() };
                 self.derived.allocator.release(key, &visible);
             }

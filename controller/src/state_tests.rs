@@ -9,7 +9,7 @@ use runtime::watch::{Broken, Event};
 
 use crate::fixtures::{Cluster, annotated, pool_object, service, showing};
 use crate::pool_objects::PoolObject;
-use crate::service::IpMode;
+use crate::service::{IpMode, Service};
 use crate::state::{Input, Outcome, State};
 
 const V4: &[&str] = &["10.96.0.1"];
@@ -108,6 +108,26 @@ fn an_address_that_a_service_of_another_class_still_shows_is_given_to_nobody() {
     cluster.put(next);
     cluster.run();
     assert_eq!(cluster.shown("next"), "192.0.2.0");
+}
+
+#[test]
+fn a_service_of_another_class_that_begins_to_share_its_address_shares_it() {
+    let mut cluster = Cluster::with_pools(&[("p", &["192.0.2.0/32"])]);
+    cluster.put(service("old", V4));
+    cluster.run();
+    let mut new = annotated("new", &[("metallb.io/allow-shared-ip", "k")]);
+    new.ports[0].number = 443;
+    cluster.put(new);
+    let mut left = |old: Service| {
+        let mut old = showing(old, &["192.0.2.0"], "p");
+        old.class = Some("other".into());
+        cluster.put(old);
+        cluster.run();
+        cluster.shown("new")
+    };
+    assert_eq!(left(service("old", V4)), "");
+    assert_eq!(left(annotated("old", &[("metallb.io/allow-shared-ip", "k")])), "192.0.2.0");
+    assert_eq!((cluster.shown("old").as_str(), cluster.shown("new").as_str()), ("192.0.2.0", "192.0.2.0"));
 }
 
 #[test]

@@ -287,11 +287,15 @@ impl Allocator {
         let Some(id) = self.pools.in_force(pool) else {
             return Err(AllocateError::UnknownPool(pool.clone()).into());
         };
+        // Before what is free: a refusal that waits for a change of the pool must read the same however full that is.
+        if let Err(reason) = self.pools.allows(id, client.key.namespace(), client.labels) {
+            let error = AllocateError::Incompatible(pool.clone());
+            return Err(Refusal { error, reasons: Reasons::one(pool, reason) });
+        }
         match self.first_fit(client, wanted, &[id]) {
             Some(addresses) => self.assign(client, &addresses).map(|_| addresses),
             None => {
-                let allowed = self.pools.allows(id, client.key.namespace(), client.labels);
-                let reason = allowed.err().unwrap_or_else(|| self.pools.lack(id, wanted));
+                let reason = self.pools.lack(id, wanted);
                 let error = AllocateError::PoolExhausted(pool.clone(), wanted.stack);
                 Err(Refusal { error, reasons: Reasons::one(pool, reason) })
             }

@@ -99,6 +99,20 @@ fn a_named_pool_need_not_be_automatic_but_must_be_for_this_service() {
 }
 
 #[test]
+fn a_named_pool_for_others_is_refused_in_the_same_words_when_it_is_full() {
+    let mut allocator = allocator(&[("team", reserved(&["198.51.100.0/32"], 0, &["team"], &[]))]);
+    let asks = asker("default", "s");
+    let refusal = |allocator: &mut Allocator| {
+        allocator.allocate_from(&asks.client(), &ONE_V4, &PoolName::from("team")).map_err(|refusal| refusal.to_string())
+    };
+    let with_room = refusal(&mut allocator);
+    assert_eq!(first(&mut allocator, &asker("team", "member")), "198.51.100.0");
+    assert_eq!(refusal(&mut allocator), with_room);
+    let text = "pool team not compatible for ip assignment; namespace \"default\" is not allowed: team";
+    assert_eq!(with_room, Err(text.into()));
+}
+
+#[test]
 fn addresses_that_cannot_go_together_are_refused_and_change_nothing() {
     let mut allocator =
         allocator(&[("a", pool(&["192.0.2.0/30", "2001:db8::/126"])), ("b", pool(&["2001:db8:1::/126"]))]);

@@ -72,7 +72,7 @@ fn decision(
     let known = target.iter().all(|ip| svc.shown.contains(ip) || before.contains(ip));
     let held = known && rules.pool_of(target).is_none() && !rules.held.is_empty();
     let back = back && rules.keep(&Svc { shown: target.clone(), ..svc.clone() }, users) != Keep::MustNot;
-    if new && !held && !back && !rules.legal(svc, target, users) {
+    if new && !held && !back && !rules.legal(svc, target, before, users) {
         return Err(format!("I1 or I3: must not be given that: {svc:?}"));
     }
     let pool = rules.pool_of(target).map(|pool| pool.name);
@@ -205,7 +205,15 @@ fn quiet_service(rules: &Rules<'_>, svc: &Svc) -> Verdict {
         return if left_over { Err(String::from("no load balancer, and still shows an address")) } else { Ok(()) };
     }
     if svc.shown.is_empty() {
+        // On which terms a Service of another class has an address of no pool, nobody knows: it need not share that.
+        let unknown = |ip: &IpAddr| {
+            let of_no_pool = |(used, other): &(IpAddr, &Svc)| {
+                used == ip && !model::is_ours(other) && rules.pool_of(&other.shown).is_none()
+            };
+            users.iter().any(of_no_pool)
+        };
         return match (rules.allocate(svc, &users), &svc.mark) {
+            (Some(ips), None) if ips.iter().any(unknown) => Ok(()),
             (Some(ips), _) => Err(format!("waits, and could have {ips:?}")),
             (None, Some(_)) => Err(String::from("has nothing and carries our mark")),
             (None, None) => Ok(()),

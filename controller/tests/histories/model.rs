@@ -127,6 +127,11 @@ impl<'a> Rules<'a> {
 
     /// Whether the Service keeps what it shows, in MetalLB's order of checks.
     pub fn keep(&self, svc: &Svc, users: &Users<'_>) -> Keep {
+        let listed = |pool: &&Pool| !pool.unreadable && svc.shown.iter().all(|ip| all_addresses(pool).contains(ip));
+        if svc.mark.is_none() && self.pool_of(&svc.shown).is_none() && !self.held.iter().any(&listed) {
+            // Nothing says that it is ours to take away.
+            return Keep::May;
+        }
         let cluster: BTreeSet<u8> = set(&svc.request.cluster);
         if cluster.is_empty() || (svc.request.policy == Policy::Require && cluster.len() < 2) {
             return Keep::MustNot;
@@ -153,11 +158,8 @@ impl<'a> Rules<'a> {
                 let inside = held.unreadable || svc.shown.iter().all(|ip| all_addresses(held).contains(ip));
                 if inside && (held.unreadable || self.admits(held, svc)) { Keep::Must } else { Keep::May }
             }
-            (None, None) if svc.mark.is_none() => Keep::May,
             // What a held pool lists may stay, whichever pool it came from.
-            (None, _) if self.held.iter().any(|held| svc.shown.iter().all(|ip| all_addresses(held).contains(ip))) => {
-                Keep::May
-            }
+            (None, _) if self.held.iter().any(listed) => Keep::May,
             (None, _) => return Keep::MustNot,
         };
         match desired(svc) {
@@ -208,20 +210,22 @@ impl<'a> Rules<'a> {
         both.or_else(|| if svc.request.policy == Policy::Prefer { single() } else { None })
     }
 
-    /// The address of the second family that a PreferDualStack Service with one address gets from the same pool.
+    /// The address of the second family that a PreferDualStack Service with one address, which it did not ask for, gets from
+    /// the same pool.
     pub fn add(&self, svc: &Svc, users: &Users<'_>) -> Option<IpAddr> {
         let [one] = svc.shown.as_slice() else { return None };
-        if svc.request.policy != Policy::Prefer || set(&svc.request.cluster).len() < 2 {
+        let names_none = desired(svc).is_ok_and(|ips| ips.is_empty());
+        if svc.request.policy != Policy::Prefer || set(&svc.request.cluster).len() < 2 || !names_none {
             return None;
         }
         lowest(self.pool_of(&svc.shown)?, 10 - world::family(*one), svc, users)
     }
 
-    /// Whether a Service may be given exactly these addresses.
-    pub fn legal(&self, svc: &Svc, ips: &[IpAddr], users: &Users<'_>) -> bool {
+    /// Whether a Service may be given exactly these addresses; `before` was decided earlier and may be stored or not.
+    pub fn legal(&self, svc: &Svc, ips: &[IpAddr], before: &[IpAddr], users: &Users<'_>) -> bool {
         let cluster: BTreeSet<u8> = set(&svc.request.cluster);
         let Some(pool) = self.pool_of(ips) else { return false };
-        let keeps_some = ips.iter().any(|ip| svc.shown.contains(ip));
+        let keeps_some = ips.iter().any(|ip| svc.shown.contains(ip) || before.contains(ip));
         let requested = svc.request.pool.filter(|name| !name.is_empty());
         let Ok(desired) = desired(svc) else { return false };
         let given = families(ips);
@@ -269,12 +273,13 @@ pub fn predict(view: &View) -> Option<BTreeMap<Key, Vec<IpAddr>>> {
     for _ in 0..20 {
         let rules = Rules::of(&view);
         let mut order: Vec<&Svc> = view.services.values().map(|svc| &**svc).collect();
-        order.sort_by_key(|svc| (std::cmp::Reverse(svc.shown.len()), svc.created, svc.key.clone()));
+        order.sort_by_key(|svc| (svc.created, svc.key.clone()));
         let mut given: BTreeMap<Key, Vec<IpAddr>> = BTreeMap::new();
         for svc in &order {
             let kept = match (holds(svc), is_ours(svc)) {
                 (false, _) if !svc.request.lb && !svc.shown.is_empty() => return None,
                 (false, _) => svc.shown.clone(),
+                (true, false) if svc.request.lb && rules.pool_of(&svc.shown).is_none() => return None,
                 (true, false) if svc.request.lb => svc.shown.clone(),
                 (true, false) => Vec::new(),
                 (true, true) => match rules.keep(svc, &rules.users(svc)) {
@@ -288,12 +293,13 @@ pub fn predict(view: &View) -> Option<BTreeMap<Key, Vec<IpAddr>>> {
         for svc in order.iter().filter(|svc| is_ours(svc)) {
             let mut users = rules.users(svc);
             for (key, ips) in given.iter().filter(|(key, _)| **key != svc.key) {
-                users.extend(ips.iter().map(|ip| (*ip, &*view.services[key])));
+                let other = &*view.services[key];
+                users.extend(ips.iter().filter(|_| is_ours(other) || holds(other)).map(|ip| (*ip, other)));
             }
             let kept = given.get_mut(&svc.key)?;
             if kept.is_empty() {
                 *kept = rules.allocate(svc, &users).unwrap_or_default();
-            } else if desired(svc).is_ok() {
+            } else {
                 kept.extend(rules.add(svc, &users));
             }
         }

@@ -40,7 +40,8 @@ pub struct Process {
     pub view: View,
     /// Addresses decided for a Service since it was last seen to change.
     pub sent: BTreeMap<Key, Vec<IpAddr>>,
-    /// What each Service showed last (uid, addresses): the product may give that back when somebody wiped the status.
+    /// What each Service showed or was given last (uid, addresses): the product may give that back when somebody wiped the
+    /// status, or changed the Service before the write came through.
     pub remembered: BTreeMap<Key, (u64, Vec<IpAddr>)>,
     pub unsent: VecDeque<Decided>,
     pub retries: BTreeSet<Key>,

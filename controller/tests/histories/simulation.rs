@@ -150,6 +150,9 @@ impl Simulation {
         let verdict = checks::decisions(process, &writes).and_then(|()| checks::nobody_overslept(process));
         for write in &writes {
             process.sent.entry(write.key.clone()).or_default().extend(&write.shown);
+            if let Some(svc) = process.view.services.get(&write.key).filter(|_| !write.shown.is_empty()) {
+                process.remembered.insert(write.key.clone(), (svc.uid, write.shown.clone()));
+            }
         }
         process.unsent.extend(writes.iter().cloned());
         for write in writes {
