@@ -4,10 +4,12 @@
 //!  publish() ──bounded queue──▶ task ──Ledger: create | raise count | drop──▶ apiserver
 //! ```
 //! Events are core/v1 with `source.component`, as MetalLB's are: whoever filters `kubectl get events` by source finds them.
-//! The same reason and message about the same object is one Event whose count grows.
+//! The same reason and message about the same object is one Event whose count grows. What many programs see at the same time
+//! is one Event too, created by whoever is first: its name follows from what it says.
 
 mod ledger;
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -20,7 +22,7 @@ use tokio::sync::mpsc;
 
 use crate::client::{explain, http_code, was_fenced};
 use crate::repeats::Repeats;
-use ledger::{Ledger, Notice, Step};
+use ledger::{Ledger, Notice, Step, Tellers};
 
 /// What an Event means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,6 +67,8 @@ pub fn reference(
 const QUEUE: usize = 1024;
 /// How long one write may take.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// In seconds: what many programs tell within it is one Event.
+const TOGETHER: i64 = 600;
 /// After each write.
 const PAUSE: Duration = Duration::from_millis(10);
 /// The apiserver refuses longer messages.
@@ -90,11 +94,22 @@ impl Publisher {
     ///
     /// The Event stands in the object's namespace, or in `default` for an object without one.
     pub fn publish(&self, object: &ObjectReference, kind: EventType, reason: &str, message: &str) {
+        self.queue(object, kind, reason, message, Tellers::One);
+    }
+
+    /// As [`Publisher::publish`], for what the programs of all nodes see and tell: one Event comes of it, unless ten minutes
+    /// lie between them.
+    pub fn publish_with_others(&self, object: &ObjectReference, kind: EventType, reason: &str, message: &str) {
+        self.queue(object, kind, reason, message, Tellers::Many);
+    }
+
+    fn queue(&self, object: &ObjectReference, kind: EventType, reason: &str, message: &str, tellers: Tellers) {
         let notice = Notice {
             object: object.clone(),
             kind,
             reason: reason.to_owned(),
             message: shortened(message, MESSAGE_LIMIT).to_owned(),
+            tellers,
         };
         if self.queue.try_send(notice).is_err() {
             tracing::debug!(event = "eventDropped", reason, "too many Events are waiting; this one is dropped");
@@ -155,14 +170,31 @@ async fn create(
         Ok(_) => {}
         // Whoever leads now says what there is to say.
         Err(error) if was_fenced(&error) => return Ok(()),
+        // Another teller was first.
+        Err(error) if notice.tellers == Tellers::Many && http_code(&error) == Some(409) => return Ok(()),
         Err(error) => return Err(explain(&error)),
     }
-    ledger.created(notice, event.metadata.name.unwrap_or_default(), Instant::now());
+    if notice.tellers == Tellers::One {
+        ledger.created(notice, event.metadata.name.unwrap_or_default(), Instant::now());
+    }
     Ok(())
 }
 
+/// What tells an Event from others about the same object: the moment, or for many tellers what is said.
+fn distinction(notice: &Notice, now: Timestamp) -> String {
+    match notice.tellers {
+        Tellers::One => format!("{:x}", now.as_nanosecond()),
+        Tellers::Many => {
+            let mut hasher = DefaultHasher::new();
+            let about = (&notice.object.kind, &notice.object.uid);
+            (about, &notice.reason, &notice.message, now.as_second() / TOGETHER).hash(&mut hasher);
+            format!("{:016x}", hasher.finish())
+        }
+    }
+}
+
 fn event(component: &str, notice: &Notice, now: Timestamp) -> Event {
-    let suffix = format!(".{:x}", now.as_nanosecond());
+    let suffix = format!(".{}", distinction(notice, now));
     let object = notice.object.name.as_deref().unwrap_or("unknown");
     let name = format!("{}{suffix}", shortened(object, NAME_LIMIT - suffix.len()).trim_end_matches(['.', '-']));
     let namespace = notice.object.namespace.clone().filter(|namespace| !namespace.is_empty());
@@ -212,7 +244,13 @@ mod tests {
     }
 
     fn notice(object: ObjectReference, message: &str) -> Notice {
-        Notice { object, kind: EventType::Normal, reason: String::from("IPAllocated"), message: message.to_owned() }
+        Notice {
+            object,
+            kind: EventType::Normal,
+            reason: String::from("IPAllocated"),
+            message: message.to_owned(),
+            tellers: Tellers::One,
+        }
     }
 
     #[test]
@@ -245,6 +283,17 @@ mod tests {
         assert_eq!(event.metadata.name.unwrap().len(), NAME_LIMIT);
         assert_eq!(shortened("aé", 2), "a");
         assert_eq!(shortened("aé", 3), "aé");
+    }
+
+    #[test]
+    fn what_many_tell_within_ten_minutes_has_one_name() {
+        let name = |message: &str, second: i64| {
+            let told = Notice { tellers: Tellers::Many, ..notice(service(Some("shop")), message) };
+            event("metallb-speaker", &told, Timestamp::from_second(second).unwrap()).metadata.name
+        };
+        assert_eq!(name("broken", 1_800_000_000), name("broken", 1_800_000_599));
+        assert_ne!(name("broken", 1_800_000_000), name("broken", 1_800_000_600));
+        assert_ne!(name("broken", 1_800_000_000), name("otherwise", 1_800_000_000));
     }
 
     type Requests = Arc<Mutex<Vec<(Method, Value)>>>;

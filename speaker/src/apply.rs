@@ -13,6 +13,7 @@ use crate::announce::LAYER2;
 use crate::l2::announcer::Command;
 use crate::metrics::Metrics;
 use crate::plan::Action;
+use crate::problem::Problem;
 use crate::state::{ServiceKey, State};
 
 /// The ways out of the speaker.
@@ -58,6 +59,14 @@ impl Apply {
         if !batch.is_empty() && self.commands.send(batch).is_err() {
             // The announcer's end ends the process; until then there is nobody to tell.
             tracing::error!(event = "announce", "the layer 2 announcer is gone");
+        }
+    }
+
+    /// Tells that an object is not in force. All speakers see the same, so they tell it together.
+    pub fn problem(&self, problem: &Problem) {
+        tracing::error!(event = "configuration", "configuration error: {problem}");
+        if let Some(object) = problem.subject() {
+            self.events.publish_with_others(&object, EventType::Warning, "ConfigurationError", problem.text());
         }
     }
 

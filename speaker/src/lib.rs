@@ -17,6 +17,7 @@ pub mod l2;
 pub mod members;
 pub mod metrics;
 pub mod plan;
+pub mod problem;
 pub mod slices;
 pub mod state;
 #[allow(unsafe_code)]

@@ -14,7 +14,7 @@ use api::v1beta1::{AddressPool, BFDProfile, BGPAdvertisement, Community, IPAddre
 use api::v1beta2::BGPPeer;
 use api::{names, slim};
 use config::model::Config;
-use config::{Backend, NamespaceLabels, NodeLabels, Resources, SecretFacts};
+use config::{Backend, Kind, NamespaceLabels, NodeLabels, ObjectId, Resources, SecretFacts};
 use kube::ResourceExt;
 use runtime::index::{Changes, Index, map_event};
 use runtime::watch::{Broken, Event};
@@ -22,6 +22,7 @@ use runtime::watch::{Broken, Event};
 use crate::announce::l2::{self, Subject, View};
 use crate::announce::{Announcement, Reason};
 use crate::members::{Candidates, Members, NodeFacts, PodFacts};
+use crate::problem::Problem;
 use crate::slices::Slices;
 
 /// Names a Service.
@@ -128,7 +129,7 @@ pub struct State {
     secrets: Index<String, SecretFacts>,
     interfaces: Option<BTreeSet<String>>,
     config: Config,
-    problems: BTreeSet<String>,
+    problems: BTreeSet<Problem>,
     errors: Vec<String>,
     candidates: Candidates,
     dirty: Dirty,
@@ -299,7 +300,7 @@ impl State {
             ..Resources::default()
         };
         let compiled = config::compile(&resources);
-        let unreadable: Vec<String> = broken(&self.pools)
+        let unreadable: Vec<&Broken> = broken(&self.pools)
             .chain(broken(&self.address_pools))
             .chain(broken(&self.l2_advertisements))
             .chain(broken(&self.bgp_advertisements))
@@ -307,17 +308,33 @@ impl State {
             .chain(broken(&self.bfd_profiles))
             .chain(broken(&self.communities))
             .collect();
-        self.problems = compiled.errors().map(|finding| format!("{}: {finding}", finding.object)).collect();
-        self.problems.extend(unreadable.iter().cloned());
-        // The remedy that a finding may add stands in the log; this text is compared with MetalLB's.
+        // The remedy that a finding may add stands in log and event; this text is compared with MetalLB's.
         self.errors = config::configuration_errors(&compiled.findings);
-        self.errors.extend(unreadable);
+        self.errors.extend(unreadable.iter().map(ToString::to_string));
+        let errors = compiled.errors().map(|finding| Problem::of_finding(finding, self.uid_of(&finding.object)));
+        self.problems = errors.chain(unreadable.into_iter().map(Problem::of_broken)).collect();
         self.dirty.all |= compiled.config != self.config;
         self.config = compiled.config;
     }
 
-    /// Objects that are not in force, one line each, naming object and remedy.
-    pub fn problems(&self) -> &BTreeSet<String> {
+    /// The uid of a stored object; empty when it is unknown.
+    fn uid_of(&self, object: &ObjectId) -> String {
+        let name = &object.name;
+        let uid = match object.kind {
+            Kind::IPAddressPool => uid(&self.pools, name),
+            Kind::AddressPool => uid(&self.address_pools, name),
+            Kind::L2Advertisement => uid(&self.l2_advertisements, name),
+            Kind::BGPAdvertisement => uid(&self.bgp_advertisements, name),
+            Kind::BGPPeer => uid(&self.peers, name),
+            Kind::BFDProfile => uid(&self.bfd_profiles, name),
+            Kind::Community => uid(&self.communities, name),
+            Kind::MetalLB | Kind::FRRConfiguration => None,
+        };
+        uid.unwrap_or_default()
+    }
+
+    /// Objects that are not in force.
+    pub fn problems(&self) -> &BTreeSet<Problem> {
         &self.problems
     }
 
@@ -419,8 +436,12 @@ fn valid<K: Clone + PartialEq>(index: &Index<String, Result<K, Broken>>) -> Vec<
     index.values().filter_map(|object| object.as_ref().ok()).cloned().collect()
 }
 
-fn broken<K: PartialEq>(index: &Index<String, Result<K, Broken>>) -> impl Iterator<Item = String> {
-    index.values().filter_map(|object| object.as_ref().err()).map(Broken::to_string)
+fn broken<K: PartialEq>(index: &Index<String, Result<K, Broken>>) -> impl Iterator<Item = &Broken> {
+    index.values().filter_map(|object| object.as_ref().err())
+}
+
+fn uid<K: ResourceExt + Clone + PartialEq>(index: &Index<String, Result<K, Broken>>, name: &String) -> Option<String> {
+    index.get(name)?.as_ref().ok()?.uid()
 }
 
 #[cfg(test)]

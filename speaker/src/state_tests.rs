@@ -191,7 +191,7 @@ fn a_malformed_custom_resource_is_reported_and_the_rest_works() {
     };
     feed(&mut state, vec![Input::Pool(Event::Apply(Err(broken)))]);
     assert_eq!(
-        state.problems().iter().collect::<Vec<_>>(),
+        state.problems().iter().map(ToString::to_string).collect::<Vec<_>>(),
         [
             "IPAddressPool metallb-system/second cannot be read and is ignored: missing field `addresses`; correct the object \
           or delete it"
@@ -202,7 +202,7 @@ fn a_malformed_custom_resource_is_reported_and_the_rest_works() {
     feed(&mut state, vec![invalid]);
     assert_eq!(state.problems().len(), 1);
     assert!(
-        state.problems().iter().all(|problem| problem.starts_with("IPAddressPool second: ")),
+        state.problems().iter().all(|problem| problem.to_string().starts_with("IPAddressPool second: ")),
         "{:?}",
         state.problems()
     );

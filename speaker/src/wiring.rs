@@ -42,6 +42,7 @@ use crate::l2::{announcer, interfaces, packet};
 use crate::members::Members;
 use crate::metrics::Metrics;
 use crate::plan::{Announced, plan};
+use crate::problem::Problem;
 use crate::state::{Input, State};
 
 /// Where the ConfigMap `metallb-excludel2` is mounted.
@@ -199,7 +200,7 @@ async fn own(mut state: State, inputs: Inputs, apply: Apply, health: Health, ver
                 let dirty = state.settle();
                 let actions = plan(&state, &mut announced, &dirty);
                 apply.all(&state, actions);
-                report(&state, &mut problems, &apply.metrics);
+                report(&state, &mut problems, &apply);
                 if state.is_judged() {
                     let verdict = configuration_state::verdict(state.errors());
                     verdicts.send_if_modified(|shown| std::mem::replace(shown, verdict.clone()) != verdict);
@@ -219,23 +220,23 @@ async fn own(mut state: State, inputs: Inputs, apply: Apply, health: Health, ver
     }
 }
 
-/// Logs each object that is not in force once, and once more when it is mended.
-fn report(state: &State, known: &mut BTreeSet<String>, metrics: &Metrics) {
+/// Tells of each object that is not in force once, and once more when it is mended.
+fn report(state: &State, known: &mut BTreeSet<Problem>, apply: &Apply) {
     if !state.is_complete() {
         return;
     }
     let found = state.problems();
     for problem in found.difference(known) {
-        tracing::error!(event = "configuration", "configuration error: {problem}");
+        apply.problem(problem);
     }
     for problem in known.difference(found) {
         tracing::info!(event = "configuration", "no longer a configuration error: {problem}");
     }
     if found != known {
         known.clone_from(found);
-        metrics.update_failed(found.len());
+        apply.metrics.update_failed(found.len());
     }
-    metrics.configuration(found.len());
+    apply.metrics.configuration(found.len());
 }
 
 /// Logs which nodes came or went as candidates, under the keys of MetalLB's member events.

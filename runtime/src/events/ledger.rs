@@ -20,6 +20,16 @@ pub(super) struct Notice {
     pub(super) kind: EventType,
     pub(super) reason: String,
     pub(super) message: String,
+    pub(super) tellers: Tellers,
+}
+
+/// How many programs tell the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tellers {
+    /// This one.
+    One,
+    /// Those of all nodes.
+    Many,
 }
 
 /// What to do with a notice.
@@ -136,6 +146,7 @@ mod tests {
             kind: EventType::Normal,
             reason: String::from("nodeAssigned"),
             message: message.to_owned(),
+            tellers: Tellers::One,
         }
     }
 
