@@ -43,7 +43,7 @@ pub(crate) fn compile<'a>(
         if index.checked_sub(1).and_then(|before| sources.get(before)).is_some_and(|before| same(before, source)) {
             let text =
                 format!("duplicate definition of bgpadvertisements. advertisement {index} and {} are equal", index + 1);
-            findings.push(Finding::new(Class::Error, &source.id, "", text));
+            findings.push(Finding::new(Class::Error, &source.id, "spec.bgpAdvertisements", text));
             continue;
         }
         let Some((advertisement, mut selected)) = parse(source, aliases, around, findings) else { continue };
@@ -150,8 +150,9 @@ fn parse_communities(
                 let message = format!("{error}\ninvalid community {} in BGP advertisement", quoted(text));
                 let finding = Finding::new(Class::Error, checks.id(), format!("spec.communities[{index}]"), message);
                 checks.push(match error {
-                    CommunityError::Format(_) => finding.transient(),
-                    CommunityError::Section { .. } | CommunityError::Marker(_) => finding,
+                    // Only what could be the name of an alias.
+                    CommunityError::Format(text) if !text.contains(':') => finding.transient(),
+                    CommunityError::Format(_) | CommunityError::Section { .. } | CommunityError::Marker(_) => finding,
                 });
             }
         }

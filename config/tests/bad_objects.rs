@@ -93,6 +93,7 @@ fn fault(row: &Row) -> Result<(), String> {
     let class = match row.class.as_str() {
         "error" => Class::Error,
         "policy" => Class::Policy,
+        "warning" => Class::Warning,
         other => return Err(format!("unknown class {other}")),
     };
     if row.admission_only {
@@ -126,5 +127,5 @@ fn fault(row: &Row) -> Result<(), String> {
         | Kind::MetalLB
         | Kind::FRRConfiguration => return Ok(()),
     };
-    ensure(in_force == (class == Class::Policy), &format!("in force: {in_force}"))
+    ensure(in_force == (class != Class::Error), &format!("in force: {in_force}"))
 }

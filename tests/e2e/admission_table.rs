@@ -44,6 +44,7 @@ pub fn trials(suite: &Suite) -> Vec<Trial> {
 enum Class {
     Error,
     Policy,
+    Warning,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -157,7 +158,8 @@ async fn refused(bed: &Testbed, row: &Row) -> Result<()> {
         bed.delete(&bad).await?;
     }
     row.clean(bed).await?;
-    ensure!(stored == row.transient, "{}: {output}", if stored { "accepted" } else { "refused" });
+    let admitted = row.transient || row.class == Class::Warning;
+    ensure!(stored == admitted, "{}: {output}", if stored { "accepted" } else { "refused" });
     ensure!(row.is_said_by(&output), "the words are missing: {output}");
     let by_webhook = output.stderr.contains("denied the request");
     ensure!(stored || by_webhook || output.stderr.contains(" is invalid: "), "neither webhook nor schema: {output}");

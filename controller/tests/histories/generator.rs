@@ -39,6 +39,8 @@ pub enum Act {
     Crash,
     /// The Lease moves.
     Lease,
+    /// A leader decides, another one leads and writes, and then the first one, which noticed nothing, tries to.
+    Usurp,
     /// Everything comes to rest, and then writes of former leaders arrive.
     Ghosts,
     /// Everything comes to rest.
@@ -65,7 +67,8 @@ pub fn history(seed: u64) -> Vec<Step> {
             65..70 => Act::Harm,
             70..74 => Act::Retry,
             74..77 => Act::Crash,
-            77..85 => Act::Lease,
+            77..83 => Act::Lease,
+            83..85 => Act::Usurp,
             85 => Act::Ghosts,
             86..89 => Act::Calm,
             89..97 => Act::Single,
@@ -189,6 +192,20 @@ fn perform(simulation: &mut Simulation, step: Step) -> Verdict {
             }
             Ok(())
         }
+        Act::Usurp => {
+            simulation.rest()?;
+            let Some(old) = simulation.lease else { return Ok(()) };
+            edit(simulation, random);
+            take_in_all(simulation, old)?;
+            simulation.depose();
+            simulation.win(1 - old);
+            for _ in 0..1 + random.below(3) {
+                edit(simulation, random);
+            }
+            take_in_all(simulation, 1 - old)?;
+            write_all(simulation, 1 - old)?;
+            write_all(simulation, old)
+        }
         Act::Ghosts => {
             simulation.rest()?;
             simulation.haunt()
@@ -211,6 +228,24 @@ fn perform(simulation: &mut Simulation, step: Step) -> Verdict {
             settle_as_predicted(simulation, true)
         }
     }
+}
+
+fn take_in_all(simulation: &mut Simulation, slot: usize) -> Verdict {
+    KINDS.into_iter().try_for_each(|kind| simulation.deliver(slot, kind, usize::MAX, false))
+}
+
+/// What a process has to send arrives and is answered, one after the other.
+fn write_all(simulation: &mut Simulation, slot: usize) -> Verdict {
+    for _ in 0..20 {
+        if !simulation.send(slot) {
+            break;
+        }
+        if let Some(last) = simulation.flights().checked_sub(1) {
+            simulation.arrive(last, false)?;
+            simulation.end(last, false)?;
+        }
+    }
+    Ok(())
 }
 
 fn settle_as_predicted(simulation: &mut Simulation, determined: bool) -> Verdict {
