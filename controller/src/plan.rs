@@ -120,11 +120,14 @@ pub fn converge(service: &Service, allocator: &mut Allocator, around: Surroundin
     run.decision
 }
 
-/// Claims what a Service shows before anything is given out, so that no newcomer gets an address in use.
-pub fn import(service: &Service, allocator: &mut Allocator, visible: &[IpAddr]) {
-    if service.is_load_balancer && allocator.allocation(&service.key).is_none() && !visible.is_empty() {
+/// Claims what a Service shows before anything is given out, so that no newcomer gets an address in use, in place of what
+/// was remembered of it.
+pub fn import(service: &Service, allocator: &mut Allocator) {
+    let shown = service.shown();
+    let has = |shown: &[IpAddr]| allocator.allocation(&service.key).is_some_and(|have| have.addresses == shown);
+    if service.is_load_balancer && !shown.is_empty() && !has(&shown) {
         // What cannot be claimed is sorted out, and reported, when the Service converges.
-        let _ = claim(service, allocator, visible, &service.shown());
+        let _ = claim(service, allocator, &shown, &shown);
     }
 }
 

@@ -108,13 +108,7 @@ impl State {
         // The oldest first, as in every queue: so it does not matter whether somebody waits or a controller starts.
         let mut line: BTreeSet<(Turn, Option<QueueId>)> =
             now.iter().filter_map(|key| Some((self.turn(key)?, None))).collect();
-        for ((_, key), _) in &line {
-            if let Some(service) = self.services.get(key)
-                && (self.is_ours(service) || shows_what_we_gave(service))
-            {
-                plan::import(service, &mut self.derived.allocator, &service.shown());
-            }
-        }
+        self.import(line.iter().map(|((_, key), _)| key));
         loop {
             self.call_up(&mut line);
             let Some((turn, queue)) = line.pop_first() else { break };
@@ -124,6 +118,23 @@ impl State {
             }
         }
         actions
+    }
+
+    /// Takes in what Services show. First those that show something else than we remember, which frees what others show.
+    fn import<'a>(&mut self, keys: impl Iterator<Item = &'a ServiceKey> + Clone) {
+        for known in [true, false] {
+            for key in keys.clone() {
+                let sent = self.derived.progress.get(key).is_some_and(|progress| !progress.sent.is_empty());
+                if let Some(service) = self.services.get(key)
+                    && self.derived.allocator.knows(key) == known
+                    // What we sent it may come to show.
+                    && !(known && sent)
+                    && (self.is_ours(service) || shows_what_we_gave(service))
+                {
+                    plan::import(service, &mut self.derived.allocator);
+                }
+            }
+        }
     }
 
     /// Brings into the line whom an opportunity may help.

@@ -111,6 +111,19 @@ fn an_address_that_a_service_of_another_class_still_shows_is_given_to_nobody() {
 }
 
 #[test]
+fn what_others_wrote_of_several_services_at_once_stays_as_they_wrote_it() {
+    let mut cluster = Cluster::with_pools(&[("p", &["192.0.2.0/30"])]);
+    cluster.put(service("z", V4));
+    cluster.run();
+    assert_eq!(cluster.shown("z"), "192.0.2.0");
+    // Whoever led meanwhile gave that address to a service that comes before it.
+    cluster.put(showing(service("a", V4), &["192.0.2.0"], "p"));
+    cluster.put(showing(service("z", V4), &["192.0.2.3"], "p"));
+    cluster.run();
+    assert_eq!((cluster.shown("a").as_str(), cluster.shown("z").as_str()), ("192.0.2.0", "192.0.2.3"));
+}
+
+#[test]
 fn a_service_of_another_class_that_begins_to_share_its_address_shares_it() {
     let mut cluster = Cluster::with_pools(&[("p", &["192.0.2.0/32"])]);
     cluster.put(service("old", V4));

@@ -19,6 +19,7 @@ mod metrics;
 mod outage;
 mod outside;
 mod seed_controller;
+mod seed_states;
 mod testbed;
 mod web;
 mod webhook;
@@ -41,6 +42,7 @@ fn trials(suite: &Suite) -> Vec<Trial> {
         outage::trials(suite),
         controller_restart::trials(suite),
         seed_controller::trials(suite),
+        seed_states::trials(suite),
         metrics::trials(suite),
         idle::trials(suite),
         leadership::trials(suite),
