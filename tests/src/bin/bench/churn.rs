@@ -33,19 +33,28 @@ pub async fn measure(bench: &Bench<'_>, args: &Args, report: &mut Report) -> Res
         ticks.tick().await;
         asked.push(Instant::now());
         let (creator, service) = (api.clone(), services::service(name, None)?);
-        tasks
-            .spawn(async move { creator.create(&PostParams::default(), &service).await.map(|_| ()).context("create") });
+        tasks.spawn(async move {
+            let began = Instant::now();
+            creator.create(&PostParams::default(), &service).await.context("create")?;
+            Ok(Some(began.elapsed()))
+        });
         if let Some(old) = at.checked_sub(LIFE) {
             seen[old] = bench.observer.of(&names[old]);
             let (deleter, old) = (api.clone(), names[old].clone());
-            tasks.spawn(
-                async move { deleter.delete(&old, &DeleteParams::default()).await.map(|_| ()).context("delete") },
-            );
+            tasks.spawn(async move {
+                deleter.delete(&old, &DeleteParams::default()).await.context("delete")?;
+                Ok(None)
+            });
         }
     }
+    let mut creations: Vec<Duration> = Vec::new();
     while let Some(done) = tasks.join_next().await {
-        done.context("a request crashed")??;
+        let created: Result<Option<Duration>> = done.context("a request crashed")?;
+        creations.extend(created?);
     }
+    let [p50, p99] = [0.5, 0.99].map(|share| milliseconds(percentile(&mut creations, share)));
+    let figure = format!("creation of a Service alone, at the same time, with {} Services", args.services);
+    report.figure(PART, &figure, format!("p50 {p50}, p99 {p99}"));
     let last = number.saturating_sub(LIFE);
     for (at, addressed) in bench.observer.all(&names[last..], PATIENCE).await?.into_iter().enumerate() {
         seen[last + at] = Some(addressed);
