@@ -45,8 +45,8 @@ const BATCH: usize = 1024;
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// Changes of the pools' numbers are collected for this long.
 const COALESCE: Duration = Duration::from_millis(200);
-/// A term waits for its lists, so they come in few round trips.
-const PAGE_SIZE: u32 = 2000;
+/// A term waits for its lists, so they come in few round trips; a page is in memory at once, twice while it is decoded.
+const PAGE_SIZE: u32 = 500;
 
 type Inputs = ReadyChunks<SelectAll<Pin<Box<dyn Stream<Item = Input> + Send>>>>;
 
