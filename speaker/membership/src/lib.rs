@@ -24,6 +24,10 @@
 //!   suspicions, refutations and departures only.
 //! - Whom a node probes is its two live successors on a ring, one random member, and the owners it stands behind. So every
 //!   node is probed by two others in every period, and the cost per node does not grow with the cluster.
+//!
+//! Those three are why this is not built on `foca`, which implements SWIM as published: its incarnations can be raised by
+//! the suspected node alone, only the node that raised a suspicion lets it run out, and timeouts cannot follow local health.
+//! With that, "lost after 650 ms" and "not lost while 400 ms late" exclude each other.
 
 pub mod core;
 pub mod counters;

@@ -113,6 +113,22 @@ fn a_watcher_wrongs_a_node_that_suddenly_stalls_for_400_ms_once_and_briefly() {
 }
 
 #[test]
+fn a_machine_that_stood_still_does_not_hold_that_time_against_the_others() {
+    for seed in 0..50 {
+        let mut world = World::new(3, seed);
+        world.watch(0, 1);
+        let wait = 3_000 + world.chance(200);
+        world.run(wait);
+        accusations(&mut world);
+        world.freeze_for(0, 1_500);
+        world.run(5_000);
+        let found = accusations(&mut world);
+        assert!(found.iter().all(|(node, ..)| *node != 0), "seed {seed}: {found:?}");
+        assert!(found.iter().any(|(_, lost, ..)| *lost == name(0)), "for the others it was gone");
+    }
+}
+
+#[test]
 fn a_stopped_node_believes_nothing_when_it_goes_on_until_it_heard_anew() {
     for seed in 0..20 {
         let mut world = World::new(5, seed);

@@ -45,6 +45,8 @@ pub struct Node {
     pub drops: BTreeMap<Dropped, u64>,
     pub has_left: bool,
     stopped_until: u64,
+    /// While it is stopped its socket is as well: the whole machine stands still.
+    deaf: bool,
     inbox: VecDeque<(SocketAddr, Vec<u8>)>,
     run_at: Option<u64>,
     due_at: u64,
@@ -156,8 +158,15 @@ impl World {
         self.nodes[node].inbox.clear();
     }
 
+    /// The whole machine stands still; what is sent to it meanwhile is lost.
+    pub fn freeze_for(&mut self, node: usize, span: u64) {
+        self.stop_for(node, span);
+        self.nodes[node].deaf = true;
+    }
+
     /// The process is stopped; its socket goes on filling.
     pub fn stop_for(&mut self, node: usize, span: u64) {
+        self.nodes[node].deaf = false;
         self.nodes[node].stopped_until = self.now + span;
         self.nodes[node].run_at = None;
         self.schedule(self.now + span, What::Due(node));
@@ -253,7 +262,8 @@ impl World {
             What::Arrives { from, to, bytes } => {
                 let node = &mut self.nodes[to];
                 // As much as a socket buffer holds.
-                if node.core.is_some() && node.inbox.len() < 300 {
+                let deaf = node.deaf && self.now < node.stopped_until;
+                if node.core.is_some() && !deaf && node.inbox.len() < 300 {
                     node.inbox.push_back((addr(from), bytes));
                     self.wake(to);
                 }
