@@ -120,16 +120,18 @@ impl State {
         actions
     }
 
-    /// Takes in what Services show. First those that show something else than we remember, which frees what others show.
+    /// Takes in what Services show. First those that show something else than we remember, which frees what others show; last
+    /// those that are not ours any more, so that none of ours loses what it shares with them.
     fn import<'a>(&mut self, keys: impl Iterator<Item = &'a ServiceKey> + Clone) {
-        for known in [true, false] {
+        for (known, ours) in [(true, true), (true, false), (false, true), (false, false)] {
             for key in keys.clone() {
                 let sent = self.derived.progress.get(key).is_some_and(|progress| !progress.sent.is_empty());
                 if let Some(service) = self.services.get(key)
                     && self.derived.allocator.knows(key) == known
                     // What we sent it may come to show.
                     && !(known && sent)
-                    && (self.is_ours(service) || shows_what_we_gave(service))
+                    && self.is_ours(service) == ours
+                    && (ours || shows_what_we_gave(service))
                 {
                     plan::import(service, &mut self.derived.allocator);
                 }

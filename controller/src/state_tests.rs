@@ -111,6 +111,26 @@ fn an_address_that_a_service_of_another_class_still_shows_is_given_to_nobody() {
 }
 
 #[test]
+fn a_service_that_left_our_class_and_its_sharing_key_takes_nothing_from_those_it_shared_with() {
+    let mut cluster = Cluster::with_pools(&[("p", &["192.0.2.0/32"])]);
+    let sharing = |name: &str, key: &str, port: i32| {
+        let mut out = annotated(name, &[("metallb.io/allow-shared-ip", key)]);
+        out.ports[0].number = port;
+        out
+    };
+    cluster.put(sharing("a", "k", 80));
+    cluster.put(sharing("b", "k", 443));
+    cluster.run();
+    let mut left = showing(sharing("a", "l", 80), &["192.0.2.0"], "p");
+    left.class = Some("other".into());
+    cluster.put(left);
+    cluster.run();
+    let writes = cluster.writes;
+    cluster.restart();
+    assert_eq!((cluster.shown("b").as_str(), cluster.writes), ("192.0.2.0", writes));
+}
+
+#[test]
 fn what_others_wrote_of_several_services_at_once_stays_as_they_wrote_it() {
     let mut cluster = Cluster::with_pools(&[("p", &["192.0.2.0/30"])]);
     cluster.put(service("z", V4));

@@ -16,8 +16,8 @@ use std::time::Duration;
 use api::slim;
 use api::v1beta1::{AddressPool, Community, IPAddressPool};
 use config::NamespaceLabels;
-use futures::stream::SelectAll;
-use futures::{FutureExt, Stream, StreamExt};
+use futures::stream::{ReadyChunks, SelectAll};
+use futures::{Stream, StreamExt};
 use kube::{Api, Client};
 use runtime::client::{self, Retry};
 use runtime::health::Health;
@@ -45,10 +45,10 @@ const BATCH: usize = 1024;
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// Changes of the pools' numbers are collected for this long.
 const COALESCE: Duration = Duration::from_millis(200);
-/// A term waits for its lists, so they come in few round trips.
-const PAGE_SIZE: u32 = 2000;
+/// A term waits for its lists, so they come in few round trips; a page is in memory at once, twice while it is decoded.
+const PAGE_SIZE: u32 = 500;
 
-type Inputs = SelectAll<Pin<Box<dyn Stream<Item = Input> + Send>>>;
+type Inputs = ReadyChunks<SelectAll<Pin<Box<dyn Stream<Item = Input> + Send>>>>;
 
 /// The controller from start to end.
 ///
@@ -123,7 +123,7 @@ fn watches(place: &Place) -> Inputs {
     let address_pools: Api<AddressPool> = Api::namespaced(c(), namespace);
     let communities: Api<Community> = Api::namespaced(c(), namespace);
 
-    let mut inputs = Inputs::new();
+    let mut inputs: SelectAll<Pin<Box<dyn Stream<Item = Input> + Send>>> = SelectAll::new();
     inputs.push(watched(Api::<slim::Service>::all(c()), all(), m()).filter_map(async |event| service(event)).boxed());
     inputs.push(watched(Api::<slim::Namespace>::all(c()), all(), m()).map(namespace_labels).boxed());
     inputs.push(watched_guarded(pools, all(), m()).map(|event| Input::Pool(map_event(event, Into::into))).boxed());
@@ -135,7 +135,12 @@ fn watches(place: &Place) -> Inputs {
     inputs.push(
         watched_guarded(communities, optional, m()).map(|event| Input::Community(map_event(event, Into::into))).boxed(),
     );
-    inputs
+    batches(inputs)
+}
+
+/// Whatever is there already is decided about together.
+fn batches(inputs: SelectAll<Pin<Box<dyn Stream<Item = Input> + Send>>>) -> Inputs {
+    inputs.ready_chunks(BATCH)
 }
 
 fn service(event: Event<slim::Service>) -> Option<Input> {
@@ -184,7 +189,7 @@ impl Owner {
             tokio::select! {
                 () = shutdown.wait() => break,
                 term = self.leadership.changed() => self.turn(term).await?,
-                Some(input) = self.inputs.next() => self.take_in(input),
+                Some(batch) = self.inputs.next() => self.take_in(batch),
                 ended = ended(&mut self.work) => self.ended(ended),
                 () = at(self.numbers_due) => self.show_numbers(),
                 _ = heartbeat.tick() => self.health.heartbeat(),
@@ -217,11 +222,8 @@ impl Owner {
         Ok(())
     }
 
-    /// Takes in a change and whatever else is there already.
-    fn take_in(&mut self, first: Input) {
-        let mut next = Some(first);
-        for _ in 0..BATCH {
-            let Some(input) = next else { break };
+    fn take_in(&mut self, batch: Vec<Input>) {
+        for input in batch {
             if matches!(input, Input::Pool(_)) {
                 self.numbers_due.get_or_insert_with(|| Instant::now() + COALESCE);
             }
@@ -229,7 +231,6 @@ impl Owner {
                 tracing::info!(event = "serviceDeleted", service = service.key.as_str(), "service deleted");
             }
             self.state.apply(input);
-            next = self.inputs.next().now_or_never().flatten();
         }
     }
 
@@ -319,5 +320,19 @@ async fn at(when: Option<Instant>) {
     match when {
         Some(when) => sleep_until(when).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn no_input_is_lost_between_two_batches() {
+        let number = 3 * BATCH + 1;
+        let mut inputs: SelectAll<Pin<Box<dyn Stream<Item = Input> + Send>>> = SelectAll::new();
+        inputs.push(futures::stream::iter((0..number).map(|_| Input::Service(Event::InitDone))).boxed());
+        let batches: Vec<Vec<Input>> = batches(inputs).collect().await;
+        assert!(batches.len() > 3 && batches.iter().map(Vec::len).sum::<usize>() == number);
     }
 }

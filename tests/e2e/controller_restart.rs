@@ -1,5 +1,6 @@
 //! A controller that starts again finds the addresses it gave out and keeps them.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -7,12 +8,14 @@ use e2e::install::{NAMESPACE, announced_pool, available, install};
 use e2e::suite::Suite;
 use e2e::testbed::Testbed;
 use e2e::wait;
+use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::core::v1::{Pod, Service};
-use kube::api::{DeleteParams, ListParams};
+use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::runtime::watcher::Config;
 use kube::{Api, ResourceExt};
 use libtest_mimic::Trial;
 
+use crate::balancers::{Balancers, no_pool, pool};
 use crate::web::{Web, ingress};
 
 const CONTROLLER: &str = "app=metallb,component=controller";
@@ -27,6 +30,10 @@ pub fn trials(suite: &Suite) -> Vec<Trial> {
             .trial("an address that was released while the controller was away is given out again", |bed| async move {
                 released(&bed).await
             }),
+        suite.trial(
+            "a controller that starts finds every one of more than a thousand services and gives no address twice",
+            |bed| async move { many(&bed).await },
+        ),
     ]
 }
 
@@ -58,6 +65,34 @@ async fn released(bed: &Testbed) -> Result<()> {
     let given = web.service(bed, "new", "ipFamilies: [IPv4]").await?;
     ensure!(given == freed, "{freed:?} is free and the lowest, but {given:?} was given");
     web.end(bed).await
+}
+
+/// More than what the controller takes in at once.
+const MANY: usize = 1_100;
+
+async fn many(bed: &Testbed) -> Result<()> {
+    install(bed).await?;
+    pool(bed, "many", "10.99.0.0/20").await?;
+    let balancers = Balancers::new(bed).await?;
+    let annotations = [("metallb.io/address-pool", "many")];
+    let api = balancers.api(bed);
+    let creations = (0..MANY).map(|number| {
+        let (api, service) = (api.clone(), balancers.object(&format!("one-{number}"), &annotations));
+        async move { api.create(&PostParams::default(), &service?).await.context("make a service") }
+    });
+    stream::iter(creations).buffer_unordered(32).try_collect::<Vec<_>>().await?;
+    balancers.served(bed, MANY, Duration::from_secs(60)).await?;
+    let before = balancers.now(bed).await?;
+    restart(bed).await?;
+    balancers.create(bed, "newcomer", "metallb.io/address-pool: many", "").await?;
+    let given = balancers.addresses(bed, "newcomer").await?;
+    let mut now = balancers.now(bed).await?;
+    now.remove("newcomer");
+    let all: BTreeSet<_> = now.values().flatten().chain(&given).collect();
+    ensure!(all.len() == MANY + 1, "{} services have {} addresses", MANY + 1, all.len());
+    ensure!(now == before, "a service does not have the address that it had before");
+    balancers.end(bed).await?;
+    no_pool(bed, "many").await
 }
 
 async fn prepared(bed: &Testbed) -> Result<Web> {

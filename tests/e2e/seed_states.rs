@@ -68,7 +68,8 @@ async fn writers(bed: &Testbed) -> Result<()> {
     let of = |account: &str| format!("system:serviceaccount:{NAMESPACE}:{account}");
     for (account, expected) in [("controller", "yes"), ("speaker", "no")] {
         let user = of(account);
-        let argv = ["-n", NAMESPACE, "auth", "can-i", "update", "ipaddresspools.metallb.io/status", "--as", &user];
+        let pools = ["ipaddresspools.metallb.io", "--subresource=status"];
+        let argv = ["-n", NAMESPACE, "auth", "can-i", "update", pools[0], pools[1], "--as", &user];
         let answer = bed.kubectl(&argv).await?;
         ensure!(answer.stdout.trim() == expected, "may {account} write the status of pools? {answer}");
     }

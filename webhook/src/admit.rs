@@ -1,12 +1,13 @@
 //! Whether a change may be stored. Pure.
 //!
 //! ```text
-//!  Snapshot ───────────────compile──▶ findings before ─┐   (made once for each state of the store)
+//!  Snapshot ───────────────compile──▶ findings before ─┐   (once for each state of the store, when needed)
 //!     └─ with the change ──compile──▶ findings after  ─┴─▶ new, about the changed object, Error or Policy ──▶ denied
 //!                                                          everything else about it                     ──▶ warning
 //! ```
 //! What was wrong before the change does not stand in its way: a broken configuration can be mended step by step.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
@@ -136,7 +137,7 @@ pub fn at_once(namespace: &str, external_namespace: Option<&str>, request: &Requ
                 Some(Object::MetalLB(old)) => metallb::check(old, external_namespace),
                 Some(_) | None => Vec::new(),
             };
-            Some(weigh(&old, &metallb::check(new, external_namespace), id))
+            Some(weigh(|| Cow::Owned(old), &metallb::check(new, external_namespace), id))
         }
         (None, Operation::Create | Operation::Update) => {
             Some(Verdict::deny(format!("{id}: the request has no object")))
@@ -173,7 +174,7 @@ pub fn against(snapshot: &Snapshot, coming: &[&Object], request: &Request) -> Ve
             before.nodes.clone_from(&stored.nodes);
         }
         after.nodes.clone_from(&before.nodes);
-        Some(scope.findings(&before))
+        Some(before)
     };
     if coming.iter().any(|other| other.selects_nodes()) {
         after.nodes.clone_from(&stored.nodes);
@@ -182,7 +183,11 @@ pub fn against(snapshot: &Snapshot, coming: &[&Object], request: &Request) -> Ve
         (*other).clone().replace_in(&mut after);
     }
     object.clone().replace_in(&mut after);
-    let before = before.as_deref().unwrap_or_else(|| snapshot.findings(scope));
+    // Only an objection needs to know whether it is an old one.
+    let before = || match &before {
+        Some(before) => Cow::Owned(scope.findings(before)),
+        None => Cow::Borrowed(snapshot.findings(scope)),
+    };
     let mut verdict = weigh(before, &scope.findings(&after), &request.id);
     if let (Some(Object::FRRConfiguration(old)), Object::FRRConfiguration(new)) = (&request.old, object) {
         verdict.warnings.extend(frrk8s::change(old, new).iter().map(ToString::to_string));
@@ -210,15 +215,18 @@ fn deletion(snapshot: &Snapshot, request: &Request) -> Verdict {
 }
 
 /// Compares findings. The field is no part of their identity: taking one entry out of a list moves the others.
-fn weigh(before: &[Finding], after: &[Finding], changed: &ObjectId) -> Verdict {
+fn weigh<'a>(before: impl FnOnce() -> Cow<'a, [Finding]>, after: &[Finding], changed: &ObjectId) -> Verdict {
     type Key<'a> = (Class, &'a ObjectId, &'a [ObjectId], &'a str);
     fn key(finding: &Finding) -> Key<'_> {
         (finding.class, &finding.object, &finding.others, &finding.text)
     }
+    let refuses = |finding: &Finding| matches!(finding.class, Class::Error | Class::Policy) && !finding.transient;
+    let objects = after.iter().any(|finding| refuses(finding) && finding.involves(changed));
+    let before = if objects { before() } else { Cow::Borrowed(&[][..]) };
     let old: BTreeSet<Key<'_>> = before.iter().map(key).collect();
     let (mut denials, mut warnings, mut elsewhere) = (Vec::new(), Vec::new(), Vec::new());
     for finding in after {
-        let refuses = matches!(finding.class, Class::Error | Class::Policy) && !finding.transient;
+        let refuses = refuses(finding);
         if !finding.involves(changed) {
             if refuses {
                 elsewhere.push(finding.to_string());

@@ -147,7 +147,9 @@ impl Simulation {
     pub fn settle(&mut self, slot: usize) -> Verdict {
         let Some(process) = self.processes[slot].as_mut() else { return Ok(()) };
         let writes = process.settle();
-        let verdict = checks::decisions(process, &writes).and_then(|()| checks::nobody_overslept(process));
+        // What a process decides that does not know yet that another one leads, never leaves it.
+        let judged = if self.lease == Some(slot) { checks::decisions(process, &writes) } else { Ok(()) };
+        let verdict = judged.and_then(|()| checks::nobody_overslept(process));
         for write in &writes {
             process.sent.entry(write.key.clone()).or_default().extend(&write.shown);
             if let Some(svc) = process.view.services.get(&write.key).filter(|_| !write.shown.is_empty()) {

@@ -38,7 +38,7 @@ pub async fn measure(bench: &Bench<'_>, args: &Args, report: &mut Report) -> Res
         "below 3 s",
         ready < Duration::from_secs(3),
     );
-    let listed: Vec<String> = writes.iter().take(3).map(ToString::to_string).collect();
+    let listed: Vec<String> = writes.iter().take(10).map(ToString::to_string).collect();
     let examples = if listed.is_empty() { String::new() } else { format!(" ({}, ...)", listed.join(", ")) };
     report.judged(
         PART,
