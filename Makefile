@@ -22,9 +22,9 @@ test: ## Formatting, lints, unit and property tests, generated files, cluster te
 bench: ## Measure speed and size beside the API server's own limits; tables in target/bench (ARGS='--only PART')
 	@hack/bench.sh $(ARGS)
 
-unit: ## Unit and property tests: no cluster, no root
+unit: ## Unit and property tests: no cluster (the speaker's need root and make deps)
 	$(CARGO) test --workspace --exclude e2e --quiet
-	$(CARGO) test --package e2e --lib --quiet
+	$(CARGO) test --package e2e --lib --bins --quiet
 
 e2e: deps control-plane image ## Cluster tests only; ARGS='NAME --nocapture' selects
 	$(CARGO) test --package e2e --test e2e -- $(ARGS)
