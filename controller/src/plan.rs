@@ -127,7 +127,7 @@ pub fn import(service: &Service, allocator: &mut Allocator) {
     let has = |shown: &[IpAddr]| allocator.allocation(&service.key).is_some_and(|have| have.addresses == shown);
     if service.is_load_balancer && !shown.is_empty() && !has(&shown) {
         // What cannot be claimed is sorted out, and reported, when the Service converges.
-        let _ = claim(service, allocator, &shown, &shown);
+        reconsider(service, allocator);
     }
 }
 

@@ -48,7 +48,8 @@ const COALESCE: Duration = Duration::from_millis(200);
 /// A term waits for its lists, so they come in few round trips; a page is in memory at once, twice while it is decoded.
 const PAGE_SIZE: u32 = 500;
 
-type Inputs = ReadyChunks<SelectAll<Pin<Box<dyn Stream<Item = Input> + Send>>>>;
+type Streams = SelectAll<Pin<Box<dyn Stream<Item = Input> + Send>>>;
+type Inputs = ReadyChunks<Streams>;
 
 /// The controller from start to end.
 ///
@@ -123,7 +124,7 @@ fn watches(place: &Place) -> Inputs {
     let address_pools: Api<AddressPool> = Api::namespaced(c(), namespace);
     let communities: Api<Community> = Api::namespaced(c(), namespace);
 
-    let mut inputs: SelectAll<Pin<Box<dyn Stream<Item = Input> + Send>>> = SelectAll::new();
+    let mut inputs = Streams::new();
     inputs.push(watched(Api::<slim::Service>::all(c()), all(), m()).filter_map(async |event| service(event)).boxed());
     inputs.push(watched(Api::<slim::Namespace>::all(c()), all(), m()).map(namespace_labels).boxed());
     inputs.push(watched_guarded(pools, all(), m()).map(|event| Input::Pool(map_event(event, Into::into))).boxed());
@@ -139,7 +140,7 @@ fn watches(place: &Place) -> Inputs {
 }
 
 /// Whatever is there already is decided about together.
-fn batches(inputs: SelectAll<Pin<Box<dyn Stream<Item = Input> + Send>>>) -> Inputs {
+fn batches(inputs: Streams) -> Inputs {
     inputs.ready_chunks(BATCH)
 }
 
@@ -330,7 +331,7 @@ mod tests {
     #[tokio::test]
     async fn no_input_is_lost_between_two_batches() {
         let number = 3 * BATCH + 1;
-        let mut inputs: SelectAll<Pin<Box<dyn Stream<Item = Input> + Send>>> = SelectAll::new();
+        let mut inputs = Streams::new();
         inputs.push(futures::stream::iter((0..number).map(|_| Input::Service(Event::InitDone))).boxed());
         let batches: Vec<Vec<Input>> = batches(inputs).collect().await;
         assert!(batches.len() > 3 && batches.iter().map(Vec::len).sum::<usize>() == number);

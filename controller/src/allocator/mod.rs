@@ -38,7 +38,7 @@ use config::{Family, Pool, PoolName};
 use crate::text_map::TextMap;
 use counters::Counters;
 use family::{Stack, Wanted, other};
-use pools::Pools;
+use pools::{PoolId, Pools};
 pub use reason::{AllocateError, Refusal};
 use reason::{Reason, Reasons};
 use shared::Shared;
@@ -237,9 +237,7 @@ impl Allocator {
             let held = self.pools.held_of(addresses).map(|pool| Reasons::one(pool, Reason::Invalid));
             return Err(Refusal { error, reasons: held.unwrap_or_default() });
         };
-        if let Err(reason) = self.pools.allows(id, client.key.namespace(), client.labels) {
-            return Err(Refusal { reasons: Reasons::one(&pool, reason), error: AllocateError::Incompatible(pool) });
-        }
+        self.is_for(client, id, &pool)?;
         self.take(client, addresses, pool.clone())?;
         Ok(pool)
     }
@@ -288,10 +286,7 @@ impl Allocator {
             return Err(AllocateError::UnknownPool(pool.clone()).into());
         };
         // Before what is free: a refusal that waits for a change of the pool must read the same however full that is.
-        if let Err(reason) = self.pools.allows(id, client.key.namespace(), client.labels) {
-            let error = AllocateError::Incompatible(pool.clone());
-            return Err(Refusal { error, reasons: Reasons::one(pool, reason) });
-        }
+        self.is_for(client, id, pool)?;
         match self.first_fit(client, wanted, &[id]) {
             Some(addresses) => self.assign(client, &addresses).map(|_| addresses),
             None => {
@@ -300,6 +295,14 @@ impl Allocator {
                 Err(Refusal { error, reasons: Reasons::one(pool, reason) })
             }
         }
+    }
+
+    /// Whether the pool is for this Service at all.
+    fn is_for(&self, client: &Client<'_>, id: PoolId, pool: &PoolName) -> Result<(), Refusal> {
+        self.pools.allows(id, client.key.namespace(), client.labels).map_err(|reason| Refusal {
+            error: AllocateError::Incompatible(pool.clone()),
+            reasons: Reasons::one(pool, reason),
+        })
     }
 
     /// Adds an address of the missing family, from the same pool, behind the one the Service has.

@@ -155,7 +155,7 @@ impl<'a> Rules<'a> {
                 }
             }
             (None, Some(held)) if requested.is_none_or(|name| name == held.name) => {
-                let inside = held.unreadable || svc.shown.iter().all(|ip| all_addresses(held).contains(ip));
+                let inside = held.unreadable || listed(held);
                 if inside && (held.unreadable || self.admits(held, svc)) { Keep::Must } else { Keep::May }
             }
             // What a held pool lists may stay, whichever pool it came from.
