@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use api::v1beta1::{AddressPool, BFDProfile, BGPAdvertisement, Community, IPAddressPool, L2Advertisement};
 use api::v1beta2::BGPPeer;
@@ -119,13 +120,13 @@ pub struct State {
     nodes: Index<String, NodeFacts>,
     pods: Index<(String, String), PodFacts>,
     namespaces: Index<String, BTreeMap<String, String>>,
-    pools: Index<String, Result<IPAddressPool, Broken>>,
-    address_pools: Index<String, Result<AddressPool, Broken>>,
-    l2_advertisements: Index<String, Result<L2Advertisement, Broken>>,
-    bgp_advertisements: Index<String, Result<BGPAdvertisement, Broken>>,
-    peers: Index<String, Result<BGPPeer, Broken>>,
-    bfd_profiles: Index<String, Result<BFDProfile, Broken>>,
-    communities: Index<String, Result<Community, Broken>>,
+    pools: Index<String, Result<Arc<IPAddressPool>, Broken>>,
+    address_pools: Index<String, Result<Arc<AddressPool>, Broken>>,
+    l2_advertisements: Index<String, Result<Arc<L2Advertisement>, Broken>>,
+    bgp_advertisements: Index<String, Result<Arc<BGPAdvertisement>, Broken>>,
+    peers: Index<String, Result<Arc<BGPPeer>, Broken>>,
+    bfd_profiles: Index<String, Result<Arc<BFDProfile>, Broken>>,
+    communities: Index<String, Result<Arc<Community>, Broken>>,
     secrets: Index<String, SecretFacts>,
     interfaces: Option<BTreeSet<String>>,
     config: Config,
@@ -415,7 +416,7 @@ fn service_facts(service: slim::Service, class: Option<&str>) -> (ServiceKey, Se
 
 /// Takes in an event of a custom resource; returns whether anything changed that configuration depends on.
 fn take<K: ResourceExt + Clone + PartialEq>(
-    index: &mut Index<String, Result<K, Broken>>,
+    index: &mut Index<String, Result<Arc<K>, Broken>>,
     event: Event<Result<K, Broken>>,
     drop_status: impl Fn(&mut K),
 ) -> bool {
@@ -425,14 +426,14 @@ fn take<K: ResourceExt + Clone + PartialEq>(
             // What every write changes must not look like a change of the configuration.
             let meta = object.meta_mut();
             (meta.managed_fields, meta.resource_version, meta.generation) = (None, None, None);
-            (object.name_any(), Ok(object))
+            (object.name_any(), Ok(Arc::new(object)))
         }
         Err(broken) => (broken.name.clone(), Err(broken)),
     });
     !index.apply(event).is_empty()
 }
 
-fn valid<K: Clone + PartialEq>(index: &Index<String, Result<K, Broken>>) -> Vec<K> {
+fn valid<K: Clone + PartialEq>(index: &Index<String, Result<Arc<K>, Broken>>) -> Vec<Arc<K>> {
     index.values().filter_map(|object| object.as_ref().ok()).cloned().collect()
 }
 
@@ -440,7 +441,10 @@ fn broken<K: PartialEq>(index: &Index<String, Result<K, Broken>>) -> impl Iterat
     index.values().filter_map(|object| object.as_ref().err())
 }
 
-fn uid<K: ResourceExt + Clone + PartialEq>(index: &Index<String, Result<K, Broken>>, name: &String) -> Option<String> {
+fn uid<K: ResourceExt + Clone + PartialEq>(
+    index: &Index<String, Result<Arc<K>, Broken>>,
+    name: &String,
+) -> Option<String> {
     index.get(name)?.as_ref().ok()?.uid()
 }
 
