@@ -179,9 +179,7 @@ pub fn against(snapshot: &Snapshot, coming: &[&Object], request: &Request) -> Ve
     if coming.iter().any(|other| other.selects_nodes()) {
         after.nodes.clone_from(&stored.nodes);
     }
-    for other in coming {
-        (*other).clone().replace_in(&mut after);
-    }
+    Object::replace_all_in(coming, &mut after);
     object.clone().replace_in(&mut after);
     // Only an objection needs to know whether it is an old one.
     let before = || match &before {

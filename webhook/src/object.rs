@@ -4,6 +4,7 @@
 //!  DynamicObject (JSON of the request, or of a list) --parse(kind)--> Object --add_to / replace_in--> Resources
 //! ```
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::{frrk8s, v1beta1, v1beta2};
@@ -159,6 +160,18 @@ impl Object {
         self.add_to(resources);
     }
 
+    /// Puts each where the object of its kind and name was, or adds it; of two with one name the later.
+    pub fn replace_all_in(objects: &[&Self], resources: &mut Resources) {
+        let mut by_kind: BTreeMap<Kind, BTreeMap<Option<&str>, &Self>> = BTreeMap::new();
+        for object in objects {
+            by_kind.entry(object.kind()).or_default().insert(object.metadata().name.as_deref(), object);
+        }
+        for (kind, by_name) in by_kind {
+            remove_all(resources, kind, |name| by_name.contains_key(&name));
+            by_name.into_values().for_each(|object| object.clone().add_to(resources));
+        }
+    }
+
     /// Whether the resources hold it with the same content, whatever else its metadata say.
     pub fn is_stored_in(&self, resources: &Resources) -> bool {
         let name = &self.metadata().name;
@@ -192,18 +205,22 @@ impl Object {
 
 /// Removes the object of this kind and name, if it is there.
 pub fn remove_from(resources: &mut Resources, kind: Kind, name: Option<&str>) {
-    fn without<T: ResourceExt>(objects: &mut Vec<Arc<T>>, name: Option<&str>) {
-        objects.retain(|object| object.meta().name.as_deref() != name);
+    remove_all(resources, kind, |one| one == name);
+}
+
+fn remove_all(resources: &mut Resources, kind: Kind, goes: impl Fn(Option<&str>) -> bool) {
+    fn without<T: ResourceExt>(objects: &mut Vec<Arc<T>>, goes: impl Fn(Option<&str>) -> bool) {
+        objects.retain(|object| !goes(object.meta().name.as_deref()));
     }
     match kind {
-        Kind::IPAddressPool => without(&mut resources.pools, name),
-        Kind::AddressPool => without(&mut resources.address_pools, name),
-        Kind::L2Advertisement => without(&mut resources.l2_advertisements, name),
-        Kind::BGPAdvertisement => without(&mut resources.bgp_advertisements, name),
-        Kind::BGPPeer => without(&mut resources.peers, name),
-        Kind::BFDProfile => without(&mut resources.bfd_profiles, name),
-        Kind::Community => without(&mut resources.communities, name),
-        Kind::FRRConfiguration => without(&mut resources.frr_configurations, name),
+        Kind::IPAddressPool => without(&mut resources.pools, goes),
+        Kind::AddressPool => without(&mut resources.address_pools, goes),
+        Kind::L2Advertisement => without(&mut resources.l2_advertisements, goes),
+        Kind::BGPAdvertisement => without(&mut resources.bgp_advertisements, goes),
+        Kind::BGPPeer => without(&mut resources.peers, goes),
+        Kind::BFDProfile => without(&mut resources.bfd_profiles, goes),
+        Kind::Community => without(&mut resources.communities, goes),
+        Kind::FRRConfiguration => without(&mut resources.frr_configurations, goes),
         Kind::MetalLB => {}
     }
 }
