@@ -14,6 +14,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use config::Kind;
 use tokio::time::{Instant, sleep};
 
 use crate::admit::{Request, Snapshot, Verdict, against, at_once};
@@ -86,19 +87,22 @@ impl<S: Store> Gate<S> {
     fn with_recent(&self, stored: &Arc<Snapshot>, request: &Request) -> Option<Verdict> {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         recent.forget(stored);
-        let mut verdict = against(stored, &[], request);
         let coming: Vec<&Object> =
             recent.changes.iter().map(|(_, object)| object).filter(|object| object.id() != request.id).collect();
-        if !coming.is_empty() {
-            let expected = against(stored, &coming, request);
-            if expected.is_allowed() != verdict.is_allowed() {
-                return None;
-            }
-            verdict = expected;
+        let verdict = against(stored, &coming, request);
+        // Judged twice only where the two verdicts can differ.
+        let may_differ = !verdict.is_allowed() || coming.iter().any(|object| may_mend(object));
+        if !coming.is_empty() && may_differ && against(stored, &[], request).is_allowed() != verdict.is_allowed() {
+            return None;
         }
         if let Some(object) = request.object.as_ref().filter(|_| verdict.is_allowed() && !request.dry_run) {
             recent.remember(object, stored);
         }
         Some(verdict)
     }
+}
+
+/// Whether something else can be in order because of it: what it refers to is there, or it turns out to be about other nodes.
+fn may_mend(object: &Object) -> bool {
+    matches!(object.kind(), Kind::Community | Kind::BFDProfile | Kind::MetalLB) || object.selects_nodes()
 }
