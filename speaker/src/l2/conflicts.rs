@@ -17,12 +17,27 @@ pub const REPORT: Duration = Duration::from_secs(60);
 pub const DEFEND: Duration = Duration::from_secs(10);
 /// Most conflicts remembered. A host that changes its hardware address with every claim gets no more reports than this.
 const MOST: usize = 4096;
+/// Shortest time between two searches for entries that are too old.
+const PRUNE: Duration = Duration::from_secs(1);
 
 /// The conflicts of the last minute.
 #[derive(Debug, Default)]
 pub struct Conflicts {
-    reported: BTreeMap<(IpAddr, [u8; 6]), Instant>,
-    defended: BTreeMap<IpAddr, Instant>,
+    reported: Times<(IpAddr, [u8; 6])>,
+    defended: Times<IpAddr>,
+}
+
+#[derive(Debug)]
+struct Times<K> {
+    last: BTreeMap<K, Instant>,
+    /// When old entries were thrown out.
+    pruned: Option<Instant>,
+}
+
+impl<K> Default for Times<K> {
+    fn default() -> Self {
+        Self { last: BTreeMap::new(), pruned: None }
+    }
 }
 
 /// What to do about a claim.
@@ -38,26 +53,30 @@ impl Conflicts {
     /// Takes in a claim.
     pub fn heard(&mut self, now: Instant, claim: Claim) -> Reaction {
         Reaction {
-            report: rarely(&mut self.reported, (claim.ip, claim.mac.0), now, REPORT),
-            defend: rarely(&mut self.defended, claim.ip, now, DEFEND),
+            report: self.reported.rarely((claim.ip, claim.mac.0), now, REPORT),
+            defend: self.defended.rarely(claim.ip, now, DEFEND),
         }
     }
 }
 
-/// Whether the last time was at least `pause` ago; then this time counts.
-fn rarely<K: Ord>(times: &mut BTreeMap<K, Instant>, key: K, now: Instant, pause: Duration) -> bool {
-    let recent = |at: &Instant| now.saturating_duration_since(*at) < pause;
-    if times.get(&key).is_some_and(recent) {
-        return false;
+impl<K: Ord> Times<K> {
+    /// Whether the last time was at least `pause` ago; then this time counts.
+    fn rarely(&mut self, key: K, now: Instant, pause: Duration) -> bool {
+        let recent = |at: &Instant| now.saturating_duration_since(*at) < pause;
+        if self.last.get(&key).is_some_and(recent) {
+            return false;
+        }
+        let full = self.last.len() >= MOST;
+        if full && self.pruned.is_none_or(|at| now.saturating_duration_since(at) >= PRUNE) {
+            self.pruned = Some(now);
+            self.last.retain(|_, at| recent(at));
+        }
+        if self.last.len() >= MOST {
+            return false;
+        }
+        self.last.insert(key, now);
+        true
     }
-    if times.len() >= MOST {
-        times.retain(|_, at| recent(at));
-    }
-    if times.len() >= MOST {
-        return false;
-    }
-    times.insert(key, now);
-    true
 }
 
 #[cfg(test)]
@@ -102,6 +121,6 @@ mod tests {
         };
         assert_eq!(flood(start), MOST);
         assert_eq!(flood(start + REPORT), MOST, "and a minute later there is room again");
-        assert_eq!(conflicts.reported.len(), MOST);
+        assert_eq!(conflicts.reported.last.len(), MOST);
     }
 }
