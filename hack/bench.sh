@@ -40,7 +40,7 @@ cores() {
     hack/deps.sh valgrind
     runner
     say "cores"
-    cargo bench --quiet --package config --package controller --package webhook --bench '*' 2>&1 | tee "$out/cores.txt"
+    cargo bench --quiet --package config --package controller --package speaker --package webhook --bench '*' 2>&1 | tee "$out/cores.txt"
 }
 
 case ${1:-} in

@@ -32,7 +32,9 @@ impl Apply {
         let mut batch = Vec::new();
         for action in actions {
             match action {
-                Action::Announce { ip, interfaces } => batch.push(Command::Announce { ip, interfaces }),
+                Action::Announce { ip, interfaces } => {
+                    batch.push(Command::Announce { ip, interfaces, probe: false });
+                }
                 Action::Withdraw { ip } => batch.push(Command::Withdraw { ip }),
                 Action::Started { service, ips } => {
                     for ip in &ips {

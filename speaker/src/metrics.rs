@@ -25,6 +25,31 @@ pub struct Layer2Metrics {
     received: Family<IpLabel, GoCounter>,
     responded: Family<IpLabel, GoCounter>,
     gratuitous: Family<IpLabel, GoCounter>,
+    dropped: Family<ReasonLabel, GoCounter>,
+}
+
+/// Why a frame was neither answered nor sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dropped {
+    /// It came in and breaks the rules of its protocol.
+    Malformed,
+    /// It was to go out and this node had no leave to send.
+    NoPermit,
+}
+
+impl Dropped {
+    fn label(self) -> ReasonLabel {
+        let reason = match self {
+            Self::Malformed => "malformed",
+            Self::NoPermit => "no_permit",
+        };
+        ReasonLabel { reason }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -60,6 +85,14 @@ impl Metrics {
             "Number of gratuitous layer2 packets sent for owned IPs as a result of takeovers",
             layer2.gratuitous.clone(),
         );
+        registry.register(
+            "metallb_layer2_frames_dropped",
+            "Number of layer2 frames that were malformed, or not sent for want of a permit",
+            layer2.dropped.clone(),
+        );
+        for reason in [Dropped::Malformed, Dropped::NoPermit] {
+            let _ = layer2.dropped.get_or_create(&reason.label());
+        }
         registry.register(
             "metallb_speaker_announced",
             "Services that this node announces, by protocol and IP; absent when not announced",
@@ -113,6 +146,11 @@ impl Layer2Metrics {
     pub fn gratuitous(&self, ip: IpAddr) {
         count(&self.gratuitous, ip);
     }
+
+    /// Counts a frame that was dropped.
+    pub fn dropped(&self, why: Dropped) {
+        self.dropped.get_or_create(&why.label()).inc();
+    }
 }
 
 fn count(family: &Family<IpLabel, GoCounter>, ip: IpAddr) {
@@ -131,6 +169,7 @@ mod tests {
         metrics.layer2.received(ip);
         metrics.layer2.responded(ip);
         metrics.layer2.gratuitous(ip);
+        metrics.layer2.dropped(Dropped::NoPermit);
         metrics.announced("default/web".to_owned(), "layer2", "node-a", ip);
         metrics.configuration(0);
         let text = registry.encode();
@@ -138,6 +177,8 @@ mod tests {
             "metallb_layer2_requests_received{ip=\"192.0.2.10\"} 1",
             "metallb_layer2_responses_sent{ip=\"192.0.2.10\"} 1",
             "metallb_layer2_gratuitous_sent{ip=\"192.0.2.10\"} 1",
+            "metallb_layer2_frames_dropped{reason=\"malformed\"} 0",
+            "metallb_layer2_frames_dropped{reason=\"no_permit\"} 1",
             "metallb_speaker_announced{service=\"default/web\",protocol=\"layer2\",node=\"node-a\",ip=\"192.0.2.10\"} 1",
             "metallb_k8s_client_config_loaded_bool 1",
             "metallb_k8s_client_config_stale_bool 0",

@@ -22,6 +22,7 @@ use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
 use runtime::client::{self, Retry};
+use runtime::clock::Moment;
 use runtime::events::Publisher;
 use runtime::health::Health;
 use runtime::index::map_event;
@@ -37,6 +38,8 @@ use tokio::time::MissedTickBehavior;
 use crate::apply::Apply;
 use crate::args::Args;
 use crate::configuration_state;
+use crate::l2::announcer::Report;
+use crate::l2::permit::Permit;
 use crate::l2::selection::{self, Exclusions, Link};
 use crate::l2::{announcer, interfaces, packet};
 use crate::members::Members;
@@ -53,6 +56,8 @@ const COMPONENT: &str = "metallb-speaker";
 const GRACE: Duration = Duration::from_secs(1);
 /// Most changes taken in before the next decision.
 const BATCH: usize = 1024;
+/// Most conflicts of addresses that wait to be told.
+const REPORTS: usize = 256;
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
 type Inputs = SelectAll<Pin<Box<dyn Stream<Item = Input> + Send>>>;
@@ -86,9 +91,20 @@ pub async fn speak(args: Args) -> anyhow::Result<()> {
         until.or(interfaces::observe(links_in)).await.unwrap_or(Ok(()))
     });
     let until = shutdown.clone();
-    let announcer = announcer::run(exclusions.clone(), metrics.layer2.clone(), links.clone(), batches);
+    let permit = Permit::withheld();
+    permit.renew(Moment::FAR_FUTURE);
+    let (reports_in, mut reports) = mpsc::channel(REPORTS);
+    let options = announcer::Options { exclusions: exclusions.clone(), permit, refresh: None };
+    let announcer = announcer::run(options, metrics.layer2.clone(), links.clone(), batches, reports_in);
     tasks.spawn("the layer 2 announcer", async move {
         until.or(announcer).await;
+        Ok(())
+    });
+    let until = shutdown.clone();
+    tasks.spawn("the log of address conflicts", async move {
+        while let Some(Some(report)) = until.or(reports.recv()).await {
+            log_conflict(&report);
+        }
         Ok(())
     });
 
@@ -109,6 +125,16 @@ pub async fn speak(args: Args) -> anyhow::Result<()> {
         Ok(())
     });
     tasks.run(GRACE).await
+}
+
+fn log_conflict(report: &Report) {
+    match report {
+        Report::Conflict { ip, mac, interface, announced } => tracing::warn!(event = "addressConflict", ip = %ip,
+            mac = %mac, interface, announced, "another host uses the address"),
+        Report::Resolved { ip } => {
+            tracing::info!(event = "addressConflict", ip = %ip, "nobody else uses the address any more");
+        }
+    }
 }
 
 /// Reads the names of interfaces to leave alone; without the file there are none.
