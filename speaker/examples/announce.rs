@@ -10,9 +10,11 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use runtime::args::LogLevel;
+use runtime::clock::Moment;
 use runtime::metrics::Registry;
 use speaker::announce::Interfaces;
 use speaker::l2::announcer::{self, Command};
+use speaker::l2::permit::Permit;
 use speaker::l2::selection::Exclusions;
 use speaker::l2::{interfaces, packet};
 use speaker::metrics::Metrics;
@@ -31,9 +33,11 @@ async fn announce(addresses: Vec<String>) -> anyhow::Result<()> {
     let first = addresses.iter().map(|text| parse(text)).collect::<anyhow::Result<_>>()?;
     commands.send(first)?;
     let exclusions = Exclusions::new(["^lo$"])?;
+    let permit = Permit::withheld();
+    permit.renew(Moment::FAR_FUTURE);
     tokio::select! {
         outcome = interfaces::observe(links_in) => outcome,
-        () = announcer::run(exclusions, metrics.layer2, links, batches) => Ok(()),
+        () = announcer::run(exclusions, metrics.layer2, links, batches, permit) => Ok(()),
         outcome = converse(commands, registry) => outcome,
     }
 }

@@ -34,6 +34,8 @@ impl Apply {
             match action {
                 Action::Announce { ip, interfaces } => batch.push(Command::Announce { ip, interfaces }),
                 Action::Withdraw { ip } => batch.push(Command::Withdraw { ip }),
+                Action::Tell { ip } => batch.push(Command::Tell { ip }),
+                Action::Hush { ip } => batch.push(Command::Hush { ip }),
                 Action::Started { service, ips } => {
                     for ip in &ips {
                         self.metrics.announced(service.to_string(), LAYER2, state.node(), *ip);

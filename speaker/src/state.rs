@@ -1,14 +1,15 @@
 //! What can come in: the cluster and the node's interfaces as far as announcements depend on them. Pure.
 //!
 //! ```text
-//! Input (watch event | interfaces) --apply--> State --settle--> Dirty { all | these Services }
+//! Input (watch event | interfaces | members) --apply--> State --settle--> Dirty { all | these Services | nodes that went }
 //! ```
 //! Nothing is decided before every list is complete once ([`State::is_complete`]): half a picture would make two owners. From
 //! then on only observed changes count; silence of the API changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use api::v1beta1::{AddressPool, BFDProfile, BGPAdvertisement, Community, IPAddressPool, L2Advertisement};
 use api::v1beta2::BGPPeer;
@@ -16,12 +17,13 @@ use api::{names, slim};
 use config::model::Config;
 use config::{Backend, Kind, NamespaceLabels, NodeLabels, ObjectId, Resources, SecretFacts};
 use kube::ResourceExt;
+use membership::NodeName;
 use runtime::index::{Changes, Index, map_event};
 use runtime::watch::{Broken, Event};
 
 use crate::announce::l2::{self, Subject, View};
-use crate::announce::{Announcement, Reason};
-use crate::members::{Candidates, Members, NodeFacts, PodFacts};
+use crate::announce::{Announcement, Leaders, Reason};
+use crate::members::{self, Candidates, Members, NodeFacts, PodFacts};
 use crate::problem::Problem;
 use crate::slices::Slices;
 
@@ -71,6 +73,8 @@ pub enum Input {
     Secret(Event<SecretFacts>),
     /// Names of this node's interfaces, excluded ones left out.
     Interfaces(BTreeSet<String>),
+    /// Who lives, as the speakers know it from one another.
+    Members(Arc<membership::shell::View>),
 }
 
 /// What does not change while the speaker runs.
@@ -95,6 +99,10 @@ pub struct Dirty {
     pub all: bool,
     /// These.
     pub services: BTreeSet<ServiceKey>,
+    /// Those in whose election one of these nodes was among the first two: it is no longer up, and nothing else has changed.
+    pub gone: BTreeSet<String>,
+    /// Somebody who was silent is heard again.
+    pub healed: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,10 +139,18 @@ pub struct State {
     config: Config,
     problems: BTreeSet<Problem>,
     errors: Vec<String>,
+    /// What the API says.
+    said: Candidates,
+    /// What membership says; `None` while it does not run.
+    heard: Option<Arc<membership::shell::View>>,
+    /// Lost members whose loss no longer counts, see [`members::pardon`].
+    pardoned: BTreeSet<String>,
     candidates: Candidates,
     dirty: Dirty,
     config_is_old: bool,
     candidates_are_old: bool,
+    members_are_old: bool,
+    peers_are_new: bool,
     was_complete: bool,
 }
 
@@ -160,10 +176,15 @@ impl State {
             config: Config::default(),
             problems: BTreeSet::new(),
             errors: Vec::new(),
+            said: Candidates::default(),
+            heard: None,
+            pardoned: BTreeSet::new(),
             candidates: Candidates::default(),
             dirty: Dirty::default(),
             config_is_old: true,
             candidates_are_old: true,
+            members_are_old: true,
+            peers_are_new: true,
             was_complete: false,
         }
     }
@@ -186,7 +207,9 @@ impl State {
             }
             Input::Pod(event) => {
                 let event = map_event(event, |pod| (object_key(&pod), PodFacts::from(pod)));
-                self.candidates_are_old |= !self.pods.apply(event).is_empty();
+                let changed = !self.pods.apply(event).is_empty();
+                self.candidates_are_old |= changed;
+                self.peers_are_new |= changed;
             }
             Input::Namespace(event) => {
                 let event =
@@ -215,6 +238,11 @@ impl State {
             Input::Interfaces(names) => {
                 self.dirty.all |= self.interfaces.as_ref() != Some(&names);
                 self.interfaces = Some(names);
+            }
+            Input::Members(view) => {
+                self.dirty.healed |= self.heard.as_ref().is_some_and(|before| members::is_healed(before, &view));
+                self.heard = Some(view);
+                self.members_are_old = true;
             }
         }
     }
@@ -265,14 +293,34 @@ impl State {
         if std::mem::take(&mut self.config_is_old) {
             self.compile();
         }
-        if std::mem::take(&mut self.candidates_are_old) {
-            let (nodes, pods) = (self.nodes.iter(), self.pods.values());
-            let candidates = self.settings.members.candidates(nodes, pods, self.settings.ignore_exclusion);
-            self.dirty.all |= candidates != self.candidates;
-            self.candidates = candidates;
-        }
+        self.choose_candidates();
         self.dirty.all |= !std::mem::replace(&mut self.was_complete, true);
         std::mem::take(&mut self.dirty)
+    }
+
+    fn choose_candidates(&mut self) {
+        let mut said = None;
+        if std::mem::take(&mut self.candidates_are_old) {
+            let (nodes, pods) = (self.nodes.iter(), self.pods.values());
+            said = Some(self.settings.members.candidates(nodes, pods, self.settings.ignore_exclusion));
+        }
+        if !std::mem::take(&mut self.members_are_old) && said.is_none() {
+            return;
+        }
+        let before = std::mem::take(&mut self.said);
+        self.said = said.unwrap_or_else(|| before.clone());
+        let candidates = match &self.heard {
+            Some(view) => {
+                members::pardon(&mut self.pardoned, view, &before, &self.said);
+                self.said.judged_by(view, &self.pardoned)
+            }
+            None => self.said.clone(),
+        };
+        match candidates.losses_since(&self.candidates) {
+            Some(gone) => self.dirty.gone.extend(gone),
+            None => self.dirty.all = true,
+        }
+        self.candidates = candidates;
     }
 
     fn compile(&mut self) {
@@ -343,6 +391,28 @@ impl State {
         &self.errors
     }
 
+    /// The nodes that may announce, as far as the API knows.
+    pub fn said(&self) -> &Candidates {
+        &self.said
+    }
+
+    /// Who lives, as the speakers know it from one another; `None` while membership does not run.
+    pub fn heard(&self) -> Option<&membership::shell::View> {
+        self.heard.as_deref()
+    }
+
+    /// Where the speakers hear one another, see [`members::peers`], if that may have changed since the last call.
+    pub fn new_peers(&mut self, bind: SocketAddr) -> Option<BTreeMap<NodeName, SocketAddr>> {
+        std::mem::take(&mut self.peers_are_new).then(|| members::peers(self.pods.values(), bind))
+    }
+
+    /// Whether this node can still pass on what arrives for the Service: with traffic policy Local it needs an endpoint.
+    pub fn can_serve(&self, key: &ServiceKey) -> bool {
+        self.services
+            .get(key)
+            .is_some_and(|service| !service.local || self.slices.serving(key).nodes.contains(&self.settings.node))
+    }
+
     /// The nodes that may announce.
     pub fn candidates(&self) -> &Candidates {
         &self.candidates
@@ -368,17 +438,25 @@ impl State {
     /// # Errors
     /// The reason why not.
     pub fn decide(&self, key: &ServiceKey) -> Result<Announcement, Reason> {
-        let service = self.services.get(key).filter(|service| service.ours).ok_or(Reason::ServiceDeleted)?;
+        self.judge(key).0
+    }
+
+    /// [`State::decide`], and who leads in the election.
+    pub fn judge(&self, key: &ServiceKey) -> (Result<Announcement, Reason>, Leaders<'_>) {
+        let refused = |reason| (Err(reason), Leaders::default());
+        let Some(service) = self.services.get(key).filter(|service| service.ours) else {
+            return refused(Reason::ServiceDeleted);
+        };
         if !service.load_balancer {
-            return Err(Reason::NotLoadBalancer);
+            return refused(Reason::NotLoadBalancer);
         }
-        let addresses = service.addresses.as_ref().map_err(|()| Reason::InvalidIp)?;
-        let nothing = BTreeSet::new();
+        let Ok(addresses) = &service.addresses else { return refused(Reason::InvalidIp) };
+        static NOTHING: BTreeSet<String> = BTreeSet::new();
         let view = View {
             node: &self.settings.node,
             config: &self.config,
             candidates: &self.candidates,
-            interfaces: self.interfaces.as_ref().unwrap_or(&nothing),
+            interfaces: self.interfaces.as_ref().unwrap_or(&NOTHING),
         };
         let subject = Subject {
             addresses,
@@ -387,7 +465,7 @@ impl State {
             local: service.local,
             serving: &self.slices.serving(key),
         };
-        l2::decide(&view, &subject)
+        l2::judge(&view, &subject)
     }
 }
 

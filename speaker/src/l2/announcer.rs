@@ -16,6 +16,7 @@ use crate::announce::Interfaces;
 use crate::l2::gratuitous::Schedule;
 use crate::l2::groups::Groups;
 use crate::l2::packet::Responder;
+use crate::l2::permit::Permit;
 use crate::l2::selection::{self, Exclusions, Link, Port};
 use crate::l2::table::Table;
 use crate::l2::{arp, frames, ndp};
@@ -42,16 +43,27 @@ pub enum Command {
         /// The address.
         ip: IpAddr,
     },
+    /// Go on answering, but tell nobody unasked: the address is on its way to another node.
+    Hush {
+        /// The address.
+        ip: IpAddr,
+    },
+    /// Tell the network afresh that the address lives here: another node may have said the same meanwhile.
+    Tell {
+        /// The address.
+        ip: IpAddr,
+    },
 }
 
-/// Runs until the source of commands or of links ends. Call inside the tokio runtime.
+/// Runs until the source of commands or of links ends. Nothing is sent without `permit`. Call inside the tokio runtime.
 pub async fn run(
     exclusions: Exclusions,
     metrics: Layer2Metrics,
     mut links: watch::Receiver<Option<Vec<Link>>>,
     mut commands: mpsc::UnboundedReceiver<Vec<Command>>,
+    permit: Permit,
 ) {
-    let mut announcer = Announcer::new(exclusions, metrics);
+    let mut announcer = Announcer::new(exclusions, metrics, permit);
     loop {
         let wake = announcer.wake();
         tokio::select! {
@@ -82,6 +94,7 @@ struct Station {
 struct Announcer {
     exclusions: Exclusions,
     metrics: Layer2Metrics,
+    permit: Permit,
     table: Table,
     links: Vec<Link>,
     stations: BTreeMap<u32, Station>,
@@ -93,10 +106,11 @@ struct Announcer {
 }
 
 impl Announcer {
-    fn new(exclusions: Exclusions, metrics: Layer2Metrics) -> Self {
+    fn new(exclusions: Exclusions, metrics: Layer2Metrics, permit: Permit) -> Self {
         Self {
             exclusions,
             metrics,
+            permit,
             table: Table::default(),
             links: Vec::new(),
             stations: BTreeMap::new(),
@@ -163,7 +177,7 @@ impl Announcer {
         }
         station.port = port;
         let (arp_before, ndp_before) = (station.arp.is_some(), station.ndp.is_some());
-        if let Err(error) = station.open(&self.table, &self.metrics) {
+        if let Err(error) = station.open(&self.table, &self.metrics, &self.permit) {
             tracing::error!(
                 event = "createResponder",
                 interface = station.port.name,
@@ -204,6 +218,12 @@ impl Announcer {
                     groups_changed |= self.table.remove(ip) && ip.is_ipv6();
                     self.schedule.stop(ip);
                 }
+                Command::Hush { ip } => self.schedule.stop(ip),
+                Command::Tell { ip } => {
+                    if self.table.holds(ip) {
+                        self.schedule.start(Instant::now(), ip);
+                    }
+                }
             }
         }
         if groups_changed {
@@ -238,14 +258,14 @@ impl Station {
     }
 
     /// Starts the responders that the port should have and that do not run.
-    fn open(&mut self, table: &Table, metrics: &Layer2Metrics) -> anyhow::Result<()> {
+    fn open(&mut self, table: &Table, metrics: &Layer2Metrics, permit: &Permit) -> anyhow::Result<()> {
         let interface = &self.port.name;
         if self.port.arp && self.arp.is_none() {
-            self.arp = Some(arp::respond(&self.port, table, metrics)?);
+            self.arp = Some(arp::respond(&self.port, table, metrics, permit)?);
             tracing::info!(event = "createARPResponder", interface, "created ARP responder for interface");
         }
         if self.port.ndp && self.ndp.is_none() {
-            self.ndp = Some(ndp::respond(&self.port, table, metrics)?);
+            self.ndp = Some(ndp::respond(&self.port, table, metrics, permit)?);
             tracing::info!(event = "createNDPResponder", interface, "created NDP responder for interface");
         }
         Ok(())

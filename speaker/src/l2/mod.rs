@@ -19,5 +19,6 @@ pub mod groups;
 pub mod interfaces;
 pub mod ndp;
 pub mod packet;
+pub mod permit;
 pub mod selection;
 pub mod table;

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 
 use crate::l2::frames;
 use crate::l2::packet::{PacketSocket, Responder};
+use crate::l2::permit::Permit;
 use crate::l2::selection::Port;
 use crate::l2::table::Table;
 use crate::metrics::Layer2Metrics;
@@ -18,10 +19,10 @@ use crate::metrics::Layer2Metrics;
 ///
 /// # Errors
 /// The kernel refuses the socket.
-pub fn respond(port: &Port, table: &Table, metrics: &Layer2Metrics) -> anyhow::Result<Responder> {
+pub fn respond(port: &Port, table: &Table, metrics: &Layer2Metrics, permit: &Permit) -> anyhow::Result<Responder> {
     let socket = PacketSocket::ndp(port.index)?;
     let (mac, name, table) = (port.mac, port.name.clone(), table.clone());
-    Ok(Responder::spawn(port.name.clone(), socket, metrics.clone(), move |frame| {
+    Ok(Responder::spawn(port.name.clone(), socket, metrics.clone(), permit.clone(), move |frame| {
         frames::neighbor_advertisement(frame, mac, |ip| table.answers(IpAddr::V6(ip), &name))
     }))
 }

@@ -10,12 +10,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use runtime::clock::Moment;
 use socket2::{Domain, SockFilter, Socket, Type};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::task::JoinHandle;
 
 use crate::l2::frames::Answer;
+use crate::l2::permit::Permit;
 use crate::metrics::Layer2Metrics;
 use crate::sys;
 
@@ -141,20 +143,22 @@ pub fn probe() -> anyhow::Result<()> {
 #[derive(Debug)]
 pub struct Responder {
     socket: Arc<PacketSocket>,
+    permit: Permit,
     task: JoinHandle<()>,
 }
 
 impl Responder {
-    /// Answers questions on `socket` by `answer`, counted in `metrics`.
+    /// Answers questions on `socket` by `answer`, counted in `metrics`, while there is a permit.
     pub fn spawn(
         interface: String,
         socket: PacketSocket,
         metrics: Layer2Metrics,
+        permit: Permit,
         answer: impl Fn(&[u8]) -> Option<Answer> + Send + 'static,
     ) -> Self {
         let socket = Arc::new(socket);
-        let task = tokio::spawn(serve(interface, socket.clone(), metrics, answer));
-        Self { socket, task }
+        let task = tokio::spawn(serve(interface, socket.clone(), metrics, permit.clone(), answer));
+        Self { socket, permit, task }
     }
 
     /// Sends a frame of our own, through the same socket.
@@ -162,6 +166,9 @@ impl Responder {
     /// # Errors
     /// The frame was not sent.
     pub fn send(&self, frame: &[u8]) -> io::Result<()> {
+        if !self.permit.is_valid(Moment::now()) {
+            return Err(io::Error::other("there is no permit to send"));
+        }
         self.socket.send(frame)
     }
 }
@@ -176,6 +183,7 @@ async fn serve(
     interface: String,
     socket: Arc<PacketSocket>,
     metrics: Layer2Metrics,
+    permit: Permit,
     answer: impl Fn(&[u8]) -> Option<Answer>,
 ) {
     let mut buffer = [0; LONGEST];
@@ -190,6 +198,9 @@ async fn serve(
         };
         let Some(answer) = buffer.get(..length).and_then(&answer) else { continue };
         metrics.received(answer.ip);
+        if !permit.is_valid(Moment::now()) {
+            continue;
+        }
         match socket.send(&answer.frame) {
             Ok(()) => metrics.responded(answer.ip),
             Err(error) => {

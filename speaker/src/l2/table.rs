@@ -24,6 +24,11 @@ impl Table {
         self.read().get(&ip).is_some_and(|interfaces| interfaces.allows(interface))
     }
 
+    /// Whether `ip` is answered anywhere.
+    pub fn holds(&self, ip: IpAddr) -> bool {
+        self.read().contains_key(&ip)
+    }
+
     /// Answers for `ip` from now on, on these interfaces only; returns what was in force before.
     pub fn set(&self, ip: IpAddr, interfaces: Interfaces) -> Option<Interfaces> {
         self.write().insert(ip, interfaces)
