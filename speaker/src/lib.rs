@@ -14,6 +14,7 @@ pub mod announce;
 pub mod apply;
 pub mod args;
 mod configuration_state;
+pub mod electorate;
 pub mod handover;
 pub mod l2;
 pub mod members;

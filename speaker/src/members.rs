@@ -1,21 +1,17 @@
-//! Which nodes may announce at the moment. Pure.
+//! Which nodes may announce, and where their speakers are, as the API says. Pure.
 //!
 //! ```text
-//! Nodes [, speaker pods] --candidates--> what the API says --judged_by--> Candidates { up, down }
-//!                                                              ▲
-//!                        membership: heard ─▶ up   lost ─▶ down   never heard ─▶ as the API says
+//! Nodes [, speaker pods] --candidates--> Candidates { up, down } --> electorate
+//!          speaker pods  --peers-------> name, address           --> membership
 //! ```
-//! The API says who may announce: the nodes that have a speaker pod, are not excluded and have a network. Which of them live,
-//! the speakers find out among themselves (crate `membership`), because the API is slow in both directions. Where no datagram
-//! can pass, the API's word remains: the node's Ready condition and, where its pods' labels are known, the speaker pod's.
+//! Up is here a node that is Ready and, where the speaker knows how its pods are labelled, has a Ready speaker pod.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use api::names;
 use api::slim;
-use membership::shell::View;
-use membership::{Loss, NodeName};
+use membership::NodeName;
 
 /// The nodes that may announce.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -99,57 +95,6 @@ pub fn peers<'a>(pods: impl Iterator<Item = &'a PodFacts>, bind: SocketAddr) -> 
         found.entry(name).and_modify(|known| *known = offer.min(*known)).or_insert(offer);
     }
     found.into_iter().map(|(name, (_, addr))| (name, addr)).collect()
-}
-
-impl Candidates {
-    /// What becomes of the API's word when membership has its say: who is heard is up, who is lost is down, and of whom it
-    /// knows nothing, that stays as it is. `pardoned` are losses that no longer count, see [`pardon`].
-    #[must_use]
-    pub fn judged_by(&self, view: &View, pardoned: &BTreeSet<String>) -> Self {
-        let mut judged = Self::default();
-        let said = self.up.iter().map(|name| (name, true)).chain(self.down.iter().map(|name| (name, false)));
-        for (name, said_up) in said {
-            let up =
-                view.alive.contains(name.as_str()) || (said_up && (pardoned.contains(name) || !is_lost(view, name)));
-            let side = if up { &mut judged.up } else { &mut judged.down };
-            side.insert(name.clone());
-        }
-        judged
-    }
-}
-
-impl Candidates {
-    /// The nodes that were up before and no longer are, if that is all that changed. Such a change concerns no election in which
-    /// none of them was among the first two: those who are down count only where nobody is up, and who just went down was up.
-    pub fn losses_since(&self, before: &Self) -> Option<BTreeSet<String>> {
-        let gone: BTreeSet<String> = before.up.difference(&self.up).cloned().collect();
-        let only_losses = self.up.is_subset(&before.up)
-            && before.down.is_subset(&self.down)
-            && self.down.difference(&before.down).all(|name| gone.contains(name));
-        only_losses.then_some(gone)
-    }
-}
-
-/// Whether the member was heard once and is known to be gone. One that we merely know nothing of any more is not.
-fn is_lost(view: &View, name: &str) -> bool {
-    match view.lost.get(name) {
-        Some(Loss::Left | Loss::ProbeMissed | Loss::Suspected) => true,
-        Some(Loss::Paused | Loss::Removed) | None => false,
-    }
-}
-
-/// Brings `pardoned` up to date: lost members that the API began to call up after the loss. Then it is another process, and if
-/// we do not hear it, no datagram passes (another key, a packet filter): it would count us as the API does, and so must we
-/// count it, or both would answer.
-pub fn pardon(pardoned: &mut BTreeSet<String>, view: &View, before: &Candidates, now: &Candidates) {
-    pardoned.retain(|name| is_lost(view, name));
-    pardoned.extend(now.up.difference(&before.up).filter(|name| is_lost(view, name)).cloned());
-}
-
-/// Whether somebody who was silent is heard again: it may have answered for our addresses meanwhile, as we for its own.
-pub fn is_healed(before: &View, now: &View) -> bool {
-    let silent = |why: &Loss| matches!(why, Loss::ProbeMissed | Loss::Suspected);
-    before.lost.iter().any(|(name, why)| silent(why) && now.alive.contains(name))
 }
 
 impl Members {
@@ -256,98 +201,6 @@ mod tests {
         let facts = PodFacts::from(object);
         assert!(facts.ending && facts.over);
         assert_eq!(facts.addresses.last().map(IpAddr::is_ipv6), Some(true));
-    }
-
-    fn set(names: &[&str]) -> BTreeSet<String> {
-        names.iter().map(|name| (*name).to_owned()).collect()
-    }
-
-    fn name(text: &str) -> NodeName {
-        NodeName::new(text).unwrap()
-    }
-
-    fn view(alive: &[&str], lost: &[(&str, Loss)]) -> View {
-        View {
-            alive: alive.iter().map(|text| name(text)).collect(),
-            lost: lost.iter().map(|(text, why)| (name(text), *why)).collect(),
-            pauses: 0,
-        }
-    }
-
-    fn api(up: &[&str], down: &[&str]) -> Candidates {
-        Candidates { up: set(up), down: set(down) }
-    }
-
-    fn judged(said: &Candidates, view: &View) -> Candidates {
-        said.judged_by(view, &BTreeSet::new())
-    }
-
-    #[test]
-    fn who_is_heard_is_up_although_the_api_does_not_know_it_yet() {
-        assert_eq!(judged(&api(&["a"], &["b"]), &view(&["a", "b"], &[])), api(&["a", "b"], &[]));
-    }
-
-    #[test]
-    fn who_is_lost_is_down_although_the_api_does_not_know_it_yet() {
-        for why in [Loss::Left, Loss::ProbeMissed, Loss::Suspected] {
-            assert_eq!(judged(&api(&["a", "b"], &[]), &view(&["a"], &[("b", why)])), api(&["a"], &["b"]), "{why:?}");
-        }
-    }
-
-    #[test]
-    fn the_survivor_of_two_takes_over_although_it_hears_nobody() {
-        assert_eq!(judged(&api(&["a", "b"], &[]), &view(&["a"], &[("b", Loss::Suspected)])).up, set(&["a"]));
-    }
-
-    #[test]
-    fn of_whom_nothing_is_known_the_api_speaks() {
-        let said = api(&["a", "b", "c"], &["d", "e"]);
-        let lost = [("b", Loss::Paused), ("d", Loss::Removed)];
-        assert_eq!(judged(&said, &view(&["a"], &lost)), said);
-    }
-
-    #[test]
-    fn who_may_not_announce_does_not_by_being_alive() {
-        assert_eq!(judged(&api(&["a"], &[]), &view(&["a", "drained"], &[])), api(&["a"], &[]));
-    }
-
-    #[test]
-    fn a_loss_counts_no_longer_once_the_api_has_seen_a_new_process() {
-        let lost = view(&["a"], &[("b", Loss::Left)]);
-        let mut pardoned = BTreeSet::new();
-        pardon(&mut pardoned, &lost, &api(&["a", "b"], &[]), &api(&["a", "b"], &[]));
-        assert_eq!(pardoned, set(&[]), "the API only has not noticed yet");
-        pardon(&mut pardoned, &lost, &api(&["a", "b"], &[]), &api(&["a"], &["b"]));
-        pardon(&mut pardoned, &lost, &api(&["a"], &["b"]), &api(&["a", "b"], &[]));
-        assert_eq!(api(&["a", "b"], &[]).judged_by(&lost, &pardoned).up, set(&["a", "b"]));
-        assert_eq!(api(&["a"], &["b"]).judged_by(&lost, &pardoned).up, set(&["a"]), "the API's word is all it has");
-        pardon(&mut pardoned, &view(&["a", "b"], &[]), &api(&["a", "b"], &[]), &api(&["a", "b"], &[]));
-        assert_eq!(pardoned, set(&[]), "it was heard");
-    }
-
-    #[test]
-    fn losses_are_told_from_all_other_changes() {
-        let before = api(&["a", "b", "c"], &["d"]);
-        assert_eq!(before.losses_since(&before), Some(set(&[])));
-        assert_eq!(api(&["a"], &["b", "d"]).losses_since(&before), Some(set(&["b", "c"])));
-        for (name, after) in [
-            ("one comes up", api(&["a", "b", "c", "d"], &[])),
-            ("one joins", api(&["a", "b", "c", "e"], &["d"])),
-            ("the last resort goes", api(&["a", "b"], &["c"])),
-            ("another last resort", api(&["a", "b", "c"], &["d", "e"])),
-        ] {
-            assert_eq!(after.losses_since(&before), None, "{name}");
-        }
-    }
-
-    #[test]
-    fn only_the_return_of_who_was_silent_is_a_healing() {
-        for (why, healed) in
-            [(Loss::ProbeMissed, true), (Loss::Suspected, true), (Loss::Left, false), (Loss::Paused, false)]
-        {
-            assert_eq!(is_healed(&view(&["a"], &[("b", why)]), &view(&["a", "b"], &[])), healed, "{why:?}");
-        }
-        assert!(!is_healed(&view(&["a"], &[("b", Loss::Suspected)]), &view(&["a", "c"], &[("b", Loss::Suspected)])));
     }
 
     #[test]

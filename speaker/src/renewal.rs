@@ -54,10 +54,10 @@ pub struct Planned {
 impl Planned {
     /// What a plan from this state was made from. `talks`: the speakers are to talk, although they may not have begun to.
     pub fn of(state: &State, talks: bool) -> Self {
-        let heard = state.heard();
+        let heard = state.electorate().heard();
         let alone = || BTreeSet::from([state.node().to_owned()]);
         Self {
-            candidates: state.said().clone(),
+            candidates: state.electorate().said().clone(),
             alive: heard
                 .map(|view| view.alive.iter().map(|name| name.as_str().to_owned()).collect())
                 .or_else(|| talks.then(alone)),

@@ -23,6 +23,7 @@ use runtime::watch::{Broken, Event};
 
 use crate::announce::l2::{self, Subject, View};
 use crate::announce::{Announcement, Leaders, Reason};
+use crate::electorate::{Change, Electorate};
 use crate::members::{self, Candidates, Members, NodeFacts, PodFacts};
 use crate::problem::Problem;
 use crate::slices::Slices;
@@ -139,17 +140,10 @@ pub struct State {
     config: Config,
     problems: BTreeSet<Problem>,
     errors: Vec<String>,
-    /// What the API says.
-    said: Candidates,
-    /// What membership says; `None` while it does not run.
-    heard: Option<Arc<membership::shell::View>>,
-    /// Lost members whose loss no longer counts, see [`members::pardon`].
-    pardoned: BTreeSet<String>,
-    candidates: Candidates,
+    electorate: Electorate,
     dirty: Dirty,
     config_is_old: bool,
     candidates_are_old: bool,
-    members_are_old: bool,
     peers_are_new: bool,
     was_complete: bool,
 }
@@ -176,14 +170,10 @@ impl State {
             config: Config::default(),
             problems: BTreeSet::new(),
             errors: Vec::new(),
-            said: Candidates::default(),
-            heard: None,
-            pardoned: BTreeSet::new(),
-            candidates: Candidates::default(),
+            electorate: Electorate::default(),
             dirty: Dirty::default(),
             config_is_old: true,
             candidates_are_old: true,
-            members_are_old: true,
             peers_are_new: true,
             was_complete: false,
         }
@@ -239,11 +229,7 @@ impl State {
                 self.dirty.all |= self.interfaces.as_ref() != Some(&names);
                 self.interfaces = Some(names);
             }
-            Input::Members(view) => {
-                self.dirty.healed |= self.heard.as_ref().is_some_and(|before| members::is_healed(before, &view));
-                self.heard = Some(view);
-                self.members_are_old = true;
-            }
+            Input::Members(view) => self.dirty.healed |= self.electorate.hear(view),
         }
     }
 
@@ -293,34 +279,16 @@ impl State {
         if std::mem::take(&mut self.config_is_old) {
             self.compile();
         }
-        self.choose_candidates();
+        let said = std::mem::take(&mut self.candidates_are_old).then(|| {
+            let (nodes, pods) = (self.nodes.iter(), self.pods.values());
+            self.settings.members.candidates(nodes, pods, self.settings.ignore_exclusion)
+        });
+        match self.electorate.settle(said) {
+            Change::Gone(nodes) => self.dirty.gone.extend(nodes),
+            Change::Other => self.dirty.all = true,
+        }
         self.dirty.all |= !std::mem::replace(&mut self.was_complete, true);
         std::mem::take(&mut self.dirty)
-    }
-
-    fn choose_candidates(&mut self) {
-        let mut said = None;
-        if std::mem::take(&mut self.candidates_are_old) {
-            let (nodes, pods) = (self.nodes.iter(), self.pods.values());
-            said = Some(self.settings.members.candidates(nodes, pods, self.settings.ignore_exclusion));
-        }
-        if !std::mem::take(&mut self.members_are_old) && said.is_none() {
-            return;
-        }
-        let before = std::mem::take(&mut self.said);
-        self.said = said.unwrap_or_else(|| before.clone());
-        let candidates = match &self.heard {
-            Some(view) => {
-                members::pardon(&mut self.pardoned, view, &before, &self.said);
-                self.said.judged_by(view, &self.pardoned)
-            }
-            None => self.said.clone(),
-        };
-        match candidates.losses_since(&self.candidates) {
-            Some(gone) => self.dirty.gone.extend(gone),
-            None => self.dirty.all = true,
-        }
-        self.candidates = candidates;
     }
 
     fn compile(&mut self) {
@@ -391,14 +359,9 @@ impl State {
         &self.errors
     }
 
-    /// The nodes that may announce, as far as the API knows.
-    pub fn said(&self) -> &Candidates {
-        &self.said
-    }
-
-    /// Who lives, as the speakers know it from one another; `None` while membership does not run.
-    pub fn heard(&self) -> Option<&membership::shell::View> {
-        self.heard.as_deref()
+    /// Who stands for election.
+    pub fn electorate(&self) -> &Electorate {
+        &self.electorate
     }
 
     /// Where the speakers hear one another, see [`members::peers`], if that may have changed since the last call.
@@ -415,7 +378,7 @@ impl State {
 
     /// The nodes that may announce.
     pub fn candidates(&self) -> &Candidates {
-        &self.candidates
+        self.electorate.candidates()
     }
 
     /// This node.
@@ -455,7 +418,7 @@ impl State {
         let view = View {
             node: &self.settings.node,
             config: &self.config,
-            candidates: &self.candidates,
+            candidates: self.electorate.candidates(),
             interfaces: self.interfaces.as_ref().unwrap_or(&NOTHING),
         };
         let subject = Subject {

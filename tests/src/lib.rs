@@ -16,6 +16,7 @@ pub mod cgroup;
 pub mod exposition;
 pub mod hostile;
 pub mod install;
+pub mod prober;
 pub mod process;
 pub mod sandbox;
 pub mod suite;
