@@ -36,6 +36,8 @@ impl Apply {
                     batch.push(Command::Announce { ip, interfaces, probe: false });
                 }
                 Action::Withdraw { ip } => batch.push(Command::Withdraw { ip }),
+                Action::Tell { ip } => batch.push(Command::Tell { ip }),
+                Action::Hush { ip } => batch.push(Command::Hush { ip }),
                 Action::Started { service, ips } => {
                     for ip in &ips {
                         self.metrics.announced(service.to_string(), LAYER2, state.node(), *ip);

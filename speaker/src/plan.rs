@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::announce::{Announcement, Interfaces, Reason};
+use crate::standings::Standings;
 use crate::state::{Dirty, ServiceKey, State};
 
 /// What this node announces at the moment.
@@ -17,6 +18,7 @@ use crate::state::{Dirty, ServiceKey, State};
 pub struct Announced {
     services: BTreeMap<ServiceKey, Announcement>,
     holders: BTreeMap<IpAddr, BTreeMap<ServiceKey, Interfaces>>,
+    standings: Standings,
 }
 
 /// One thing to do.
@@ -33,6 +35,16 @@ pub enum Action {
         ip: IpAddr,
         /// Where.
         interfaces: Interfaces,
+    },
+    /// Tell the network once more that the address lives here.
+    Tell {
+        /// The address.
+        ip: IpAddr,
+    },
+    /// Go on answering for the address, but tell nobody unasked.
+    Hush {
+        /// The address.
+        ip: IpAddr,
     },
     /// Tell that this node no longer announces these addresses for the Service.
     Stopped {
@@ -64,7 +76,8 @@ pub fn plan(state: &State, announced: &mut Announced, dirty: &Dirty) -> Vec<Acti
     let mut told = Vec::new();
     let mut touched = BTreeMap::new();
     for service in subjects(state, announced, dirty) {
-        let decision = state.decide(&service);
+        let (decision, leaders) = state.judge(&service);
+        announced.standings.set(&service, leaders, state.node());
         announced.replace(service, decision, &mut touched, &mut told);
     }
     let mut actions = Vec::new();
@@ -87,7 +100,8 @@ fn subjects(state: &State, announced: &Announced, dirty: &Dirty) -> BTreeSet<Ser
     if dirty.all {
         state.services().chain(announced.services.keys()).chain(&dirty.services).cloned().collect()
     } else {
-        dirty.services.clone()
+        let involved = dirty.gone.iter().flat_map(|node| announced.standings.involving(node));
+        dirty.services.iter().chain(involved).cloned().collect()
     }
 }
 
@@ -95,6 +109,16 @@ impl Announced {
     /// The addresses this node announces for a Service, ascending.
     pub fn addresses(&self, service: &ServiceKey) -> Vec<IpAddr> {
         self.services.get(service).map(|held| held.addresses.keys().copied().collect()).unwrap_or_default()
+    }
+
+    /// Tells the network once more of everything this node announces.
+    pub fn tell_all(&self) -> Vec<Action> {
+        self.holders.keys().map(|ip| Action::Tell { ip: *ip }).collect()
+    }
+
+    /// The owners that this node stands behind.
+    pub fn watched(&self) -> impl Iterator<Item = &str> {
+        self.standings.watched()
     }
 
     /// Where the address is answered, all Services that hold it taken together.

@@ -1,12 +1,14 @@
 //! What follows from changes of the cluster, action by action.
 
 use api::v1beta1::L2AdvertisementSpec;
+use membership::Loss;
 use proptest::prelude::*;
 use runtime::watch::Event;
 
 use super::*;
+use crate::announce::l2::rank;
 use crate::state::Input;
-use crate::state::tests::{advertisement, complete, feed, key, node, service, slice};
+use crate::state::tests::{advertisement, complete, feed, key, members, node, service, slice};
 
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -21,7 +23,7 @@ struct Speaker {
 impl Speaker {
     fn new() -> (Self, Vec<Action>) {
         let mut speaker = Self { state: complete(), announced: Announced::default() };
-        let all = Dirty { all: true, services: BTreeSet::new() };
+        let all = Dirty { all: true, ..Dirty::default() };
         let actions = plan(&speaker.state, &mut speaker.announced, &all);
         (speaker, actions)
     }
@@ -56,7 +58,7 @@ fn looking_again_at_an_unchanged_service_does_nothing() {
     touched.metadata.annotations = Some(std::iter::once(("note".to_owned(), "x".to_owned())).collect());
     assert_eq!(speaker.on(vec![Input::Service(Event::Apply(touched))]), []);
     assert_eq!(speaker.on(vec![Input::EndpointSlice(Event::Apply(slice("web", "node-c")))]), []);
-    let all = Dirty { all: true, services: BTreeSet::new() };
+    let all = Dirty { all: true, ..Dirty::default() };
     assert_eq!(plan(&speaker.state, &mut speaker.announced, &all), []);
 }
 
@@ -135,7 +137,71 @@ fn interfaces_that_do_not_exist_silence_the_address_and_are_told_once_until_they
     assert_eq!(actions, [named, started("web", "10.0.0.1")]);
 }
 
+/// An address for which these nodes lead the election, this node being node-b.
+fn led_by(first: &str, second: &str) -> String {
+    let mut candidates = (1..250u8).map(|last| format!("10.0.0.{last}"));
+    let found = candidates.find(|text| {
+        let order = rank(vec!["node-a", "node-b", "node-c"], &[], ip(text));
+        (order[0], order[1]) == (first, second)
+    });
+    found.unwrap()
+}
+
+#[test]
+fn an_owner_is_watched_by_who_stands_behind_it_and_replaced_when_it_dies() {
+    let (mut speaker, _) = Speaker::new();
+    let all = ["node-a", "node-b", "node-c"];
+    let (behind, third) = (led_by("node-a", "node-b"), led_by("node-c", "node-a"));
+    speaker.on(vec![
+        members(&all, &[]),
+        Input::Service(Event::Apply(service("behind", &behind))),
+        Input::EndpointSlice(Event::Apply(slice("behind", "node-c"))),
+        Input::Service(Event::Apply(service("third", &third))),
+        Input::EndpointSlice(Event::Apply(slice("third", "node-c"))),
+    ]);
+    assert_eq!(speaker.announced.watched().collect::<Vec<_>>(), ["node-a"]);
+    let dead = [("node-a", Loss::ProbeMissed)];
+    assert_eq!(speaker.on(vec![members(&all[1..], &dead)]), [announce(&behind), started("behind", &behind)]);
+    assert_eq!(speaker.announced.watched().collect::<Vec<_>>(), ["node-c"], "it stands behind node-c now");
+    let dead = [("node-a", Loss::Suspected), ("node-c", Loss::Suspected)];
+    assert_eq!(speaker.on(vec![members(&["node-b"], &dead)]), [announce(&third), started("third", &third)]);
+    assert_eq!(speaker.announced.watched().count(), 0);
+}
+
 proptest! {
+    /// A shortcut must not change what comes out.
+    #[test]
+    fn looking_only_where_a_dead_member_matters_finds_all_there_is_to_find(
+        services in prop::collection::vec((1u8..250, 0u8..4), 1..30),
+        steps in prop::collection::vec((0u8..8, any::<bool>()), 1..12),
+    ) {
+        let (mut speaker, _) = Speaker::new();
+        let mut inputs = Vec::new();
+        for (index, (last, endpoint)) in services.iter().enumerate() {
+            let name = format!("s{index}");
+            let mut local = service(&name, &format!("10.0.0.{last}"));
+            if *endpoint < 3 {
+                local.spec.external_traffic_policy = Some("Local".to_owned());
+            }
+            inputs.push(Input::Service(Event::Apply(local)));
+            let node = ["node-a", "node-b", "node-c", "node-a"][usize::from(*endpoint)];
+            inputs.push(Input::EndpointSlice(Event::Apply(slice(&name, node))));
+        }
+        speaker.on(inputs);
+        for (mask, ready) in steps {
+            let all = ["node-a", "node-b", "node-c"];
+            let (alive, gone): (Vec<_>, Vec<_>) =
+                all.into_iter().enumerate().partition(|(index, _)| mask >> index & 1 == 1);
+            let alive: Vec<&str> = alive.into_iter().map(|(_, name)| name).collect();
+            let lost: Vec<_> = gone.into_iter().map(|(_, name)| (name, Loss::Suspected)).collect();
+            speaker.on(vec![members(&alive, &lost), Input::Node(Event::Apply(node("node-c", ready)))]);
+            let again = Dirty { all: true, ..Dirty::default() };
+            let watched: BTreeSet<String> = speaker.announced.watched().map(str::to_owned).collect();
+            prop_assert_eq!(plan(&speaker.state, &mut speaker.announced, &again), []);
+            let now: BTreeSet<String> = speaker.announced.watched().map(str::to_owned).collect();
+            prop_assert_eq!(watched, now);
+        }
+    }
     /// Whatever happens, doing the actions one after another gives exactly what is decided in the end.
     #[test]
     fn the_actions_add_up_to_the_decisions(steps in prop::collection::vec((0u8..5, 0u8..4, 1u8..4), 1..40)) {
@@ -168,7 +234,7 @@ proptest! {
                         prop_assert!(told.remove(&(service.clone(), ip)));
                     }
                 }
-                Action::MissingInterfaces { .. } => {}
+                Action::Tell { .. } | Action::Hush { .. } | Action::MissingInterfaces { .. } => {}
             }
         }
         let mut decided = BTreeSet::new();
@@ -180,5 +246,39 @@ proptest! {
         let on_wire: BTreeSet<IpAddr> = decided.iter().map(|(_, ip)| *ip).collect();
         prop_assert_eq!(wire.keys().copied().collect::<BTreeSet<_>>(), on_wire);
         prop_assert_eq!(told, decided);
+    }
+}
+
+#[test]
+fn temporary_measurement() {
+    use std::time::Instant;
+    let (mut speaker, _) = Speaker::new();
+    let names: Vec<String> =
+        (0..10).map(|n| format!("node-{n}")).chain(["node-a", "node-b", "node-c"].map(str::to_owned)).collect();
+    let mut inputs: Vec<Input> = names.iter().map(|n| Input::Node(Event::Apply(node(n, true)))).collect();
+    let mut pool = api::v1beta1::IPAddressPool::new(
+        "big",
+        api::v1beta1::IPAddressPoolSpec { addresses: vec!["10.1.0.0/16".to_owned()], ..Default::default() },
+    );
+    pool.metadata.uid = Some("x".into());
+    inputs.push(Input::Pool(Event::Apply(Ok(pool))));
+    for i in 0..5000u32 {
+        let name = format!("s{i}");
+        inputs.push(Input::Service(Event::Apply(service(&name, &format!("10.1.{}.{}", i / 256, i % 256)))));
+        inputs.push(Input::EndpointSlice(Event::Apply(slice(&name, "node-a"))));
+    }
+    speaker.on(inputs);
+    let alive: Vec<&str> = names.iter().map(String::as_str).collect();
+    let t = Instant::now();
+    let n = speaker.on(vec![members(&alive, &[])]).len();
+    eprintln!("first {n} {:?}", t.elapsed());
+    for dead in ["node-3", "node-a"] {
+        let rest: Vec<&str> = alive.iter().copied().filter(|x| *x != dead).collect();
+        let t = Instant::now();
+        let n = speaker.on(vec![members(&rest, &[(dead, Loss::Suspected)])]).len();
+        eprintln!("dead {n} {:?}", t.elapsed());
+        let t = Instant::now();
+        let n = speaker.on(vec![members(&alive, &[])]).len();
+        eprintln!("back {n} {:?}", t.elapsed());
     }
 }

@@ -1,14 +1,14 @@
 //! What can come in: the cluster and the node's interfaces as far as announcements depend on them. Pure.
 //!
 //! ```text
-//! Input (watch event | interfaces) --apply--> State --settle--> Dirty { all | these Services }
+//! Input (watch event | interfaces | members) --apply--> State --settle--> Dirty { all | these Services | nodes that went }
 //! ```
 //! Nothing is decided before every list is complete once ([`State::is_complete`]): half a picture would make two owners. From
 //! then on only observed changes count; silence of the API changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use api::v1beta1::{AddressPool, BFDProfile, BGPAdvertisement, Community, IPAddressPool, L2Advertisement};
@@ -17,12 +17,14 @@ use api::{names, slim};
 use config::model::Config;
 use config::{Backend, Kind, NamespaceLabels, NodeLabels, ObjectId, Resources, SecretFacts};
 use kube::ResourceExt;
+use membership::NodeName;
 use runtime::index::{Changes, Index, map_event};
 use runtime::watch::{Broken, Event};
 
 use crate::announce::l2::{self, Subject, View};
-use crate::announce::{Announcement, Reason};
-use crate::members::{Candidates, Members, NodeFacts, PodFacts};
+use crate::announce::{Announcement, Leaders, Reason};
+use crate::electorate::{Change, Electorate};
+use crate::members::{self, Candidates, Members, NodeFacts, PodFacts};
 use crate::problem::Problem;
 use crate::slices::Slices;
 
@@ -72,6 +74,8 @@ pub enum Input {
     Secret(Event<SecretFacts>),
     /// Names of this node's interfaces, excluded ones left out.
     Interfaces(BTreeSet<String>),
+    /// Who lives, as the speakers know it from one another.
+    Members(Arc<membership::shell::View>),
 }
 
 /// What does not change while the speaker runs.
@@ -96,6 +100,10 @@ pub struct Dirty {
     pub all: bool,
     /// These.
     pub services: BTreeSet<ServiceKey>,
+    /// Those in whose election one of these nodes was among the first two: it is no longer up, and nothing else has changed.
+    pub gone: BTreeSet<String>,
+    /// Somebody who was silent is heard again.
+    pub healed: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,10 +140,11 @@ pub struct State {
     config: Config,
     problems: BTreeSet<Problem>,
     errors: Vec<String>,
-    candidates: Candidates,
+    electorate: Electorate,
     dirty: Dirty,
     config_is_old: bool,
     candidates_are_old: bool,
+    peers_are_new: bool,
     was_complete: bool,
 }
 
@@ -161,10 +170,11 @@ impl State {
             config: Config::default(),
             problems: BTreeSet::new(),
             errors: Vec::new(),
-            candidates: Candidates::default(),
+            electorate: Electorate::default(),
             dirty: Dirty::default(),
             config_is_old: true,
             candidates_are_old: true,
+            peers_are_new: true,
             was_complete: false,
         }
     }
@@ -187,7 +197,9 @@ impl State {
             }
             Input::Pod(event) => {
                 let event = map_event(event, |pod| (object_key(&pod), PodFacts::from(pod)));
-                self.candidates_are_old |= !self.pods.apply(event).is_empty();
+                let changed = !self.pods.apply(event).is_empty();
+                self.candidates_are_old |= changed;
+                self.peers_are_new |= changed;
             }
             Input::Namespace(event) => {
                 let event =
@@ -217,6 +229,7 @@ impl State {
                 self.dirty.all |= self.interfaces.as_ref() != Some(&names);
                 self.interfaces = Some(names);
             }
+            Input::Members(view) => self.dirty.healed |= self.electorate.hear(view),
         }
     }
 
@@ -266,11 +279,13 @@ impl State {
         if std::mem::take(&mut self.config_is_old) {
             self.compile();
         }
-        if std::mem::take(&mut self.candidates_are_old) {
+        let said = std::mem::take(&mut self.candidates_are_old).then(|| {
             let (nodes, pods) = (self.nodes.iter(), self.pods.values());
-            let candidates = self.settings.members.candidates(nodes, pods, self.settings.ignore_exclusion);
-            self.dirty.all |= candidates != self.candidates;
-            self.candidates = candidates;
+            self.settings.members.candidates(nodes, pods, self.settings.ignore_exclusion)
+        });
+        match self.electorate.settle(said) {
+            Change::Gone(nodes) => self.dirty.gone.extend(nodes),
+            Change::Other => self.dirty.all = true,
         }
         self.dirty.all |= !std::mem::replace(&mut self.was_complete, true);
         std::mem::take(&mut self.dirty)
@@ -344,9 +359,26 @@ impl State {
         &self.errors
     }
 
+    /// Who stands for election.
+    pub fn electorate(&self) -> &Electorate {
+        &self.electorate
+    }
+
+    /// Where the speakers hear one another, see [`members::peers`], if that may have changed since the last call.
+    pub fn new_peers(&mut self, bind: SocketAddr) -> Option<BTreeMap<NodeName, SocketAddr>> {
+        std::mem::take(&mut self.peers_are_new).then(|| members::peers(self.pods.values(), bind))
+    }
+
+    /// Whether this node can still pass on what arrives for the Service: with traffic policy Local it needs an endpoint.
+    pub fn can_serve(&self, key: &ServiceKey) -> bool {
+        self.services
+            .get(key)
+            .is_some_and(|service| !service.local || self.slices.serving(key).nodes.contains(&self.settings.node))
+    }
+
     /// The nodes that may announce.
     pub fn candidates(&self) -> &Candidates {
-        &self.candidates
+        self.electorate.candidates()
     }
 
     /// This node.
@@ -369,17 +401,25 @@ impl State {
     /// # Errors
     /// The reason why not.
     pub fn decide(&self, key: &ServiceKey) -> Result<Announcement, Reason> {
-        let service = self.services.get(key).filter(|service| service.ours).ok_or(Reason::ServiceDeleted)?;
+        self.judge(key).0
+    }
+
+    /// [`State::decide`], and who leads in the election.
+    pub fn judge(&self, key: &ServiceKey) -> (Result<Announcement, Reason>, Leaders<'_>) {
+        let refused = |reason| (Err(reason), Leaders::default());
+        let Some(service) = self.services.get(key).filter(|service| service.ours) else {
+            return refused(Reason::ServiceDeleted);
+        };
         if !service.load_balancer {
-            return Err(Reason::NotLoadBalancer);
+            return refused(Reason::NotLoadBalancer);
         }
-        let addresses = service.addresses.as_ref().map_err(|()| Reason::InvalidIp)?;
-        let nothing = BTreeSet::new();
+        let Ok(addresses) = &service.addresses else { return refused(Reason::InvalidIp) };
+        static NOTHING: BTreeSet<String> = BTreeSet::new();
         let view = View {
             node: &self.settings.node,
             config: &self.config,
-            candidates: &self.candidates,
-            interfaces: self.interfaces.as_ref().unwrap_or(&nothing),
+            candidates: self.electorate.candidates(),
+            interfaces: self.interfaces.as_ref().unwrap_or(&NOTHING),
         };
         let subject = Subject {
             addresses,
@@ -388,7 +428,7 @@ impl State {
             local: service.local,
             serving: &self.slices.serving(key),
         };
-        l2::decide(&view, &subject)
+        l2::judge(&view, &subject)
     }
 }
 

@@ -13,6 +13,7 @@ mod crds;
 mod hostile_api;
 mod idle;
 mod install;
+mod l2_failover;
 mod l2_service;
 mod leadership;
 mod metrics;
@@ -39,6 +40,7 @@ fn trials(suite: &Suite) -> Vec<Trial> {
         crds::trials(suite),
         install::trials(suite),
         l2_service::trials(suite),
+        l2_failover::trials(suite),
         outage::trials(suite),
         controller_restart::trials(suite),
         seed_controller::trials(suite),

@@ -1,76 +1,79 @@
-//! A client that asks a Service for a page a hundred times a second, from another host.
+//! A client that asks all the time: one request every few milliseconds, each on a connection of its own.
 //!
 //! ```text
-//!  thread in the host's network namespace: every 10 ms a connection of its own ──▶ Vec<Probe>
-//!  probes:   ok ok ok  -- -- -- -- --  ok ok        lost: 5    gap: start of the first lost to start of the next answered
+//!  thread in the host's network namespace ── every 10 ms ──▶ connect, GET /, first bytes ──▶ Attempt { at, ok }
 //! ```
+//! No request is sent twice: an attempt gives up before TCP would repeat its first packet, after a second. So what is counted
+//! is what the network lost.
 
 use std::fs::File;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use nix::sched::{CloneFlags, setns};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::MissedTickBehavior;
 
 use crate::testbed::Host;
 
 /// Between two requests.
 pub const EVERY: Duration = Duration::from_millis(10);
-/// A request without an answer by then is lost. Below the kernel's first repetition of a SYN after a second.
+/// For how long an answer is waited for.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// One request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Probe {
-    /// When it began.
+pub struct Attempt {
+    /// When it was begun.
     pub at: Instant,
     /// Whether it was answered.
-    pub answered: bool,
+    pub ok: bool,
 }
 
-/// A client under way; ends when dropped.
+/// A client at work; ends when dropped.
 #[derive(Debug)]
 pub struct Prober {
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<Result<Vec<Probe>>>>,
+    thread: Option<JoinHandle<Result<Vec<Attempt>>>>,
 }
 
 impl Prober {
-    /// Starts to ask for `http://address/` from `host`. Only inside the sandbox.
+    /// Asks `address` from `host`, from now on. Only from inside the sandbox.
     ///
     /// # Errors
-    /// The host's network namespace cannot be opened.
-    pub fn start(host: &Host, address: IpAddr) -> Result<Self> {
-        let path = format!("/run/netns/{}", host.name());
-        let namespace = File::open(&path).with_context(|| format!("open {path}"))?;
+    /// No thread can be started.
+    pub fn start(host: &Host, address: SocketAddr) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
-        let stopped = stop.clone();
-        let thread = std::thread::spawn(move || {
-            setns(&namespace, CloneFlags::CLONE_NEWNET).context("enter the client's network namespace")?;
-            // All sockets are made by this thread, so they belong to the namespace it entered.
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().build().context("start a runtime")?;
-            Ok(runtime.block_on(ask(address, &stopped)))
-        });
+        let (until, namespace) = (Arc::clone(&stop), format!("/run/netns/{}", host.name()));
+        let ask = move || {
+            let file = File::open(&namespace).with_context(|| format!("open {namespace}"))?;
+            setns(file, CloneFlags::CLONE_NEWNET).with_context(|| format!("enter {namespace}"))?;
+            // All on this thread: its sockets are those of the namespace.
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(ask_until(address, &until))
+        };
+        let thread = std::thread::Builder::new().name("prober".to_owned()).spawn(ask).context("start the prober")?;
         Ok(Self { stop, thread: Some(thread) })
     }
 
-    /// Ends it; what it saw, oldest first.
+    /// Ends the client; all its requests in their order.
     ///
     /// # Errors
-    /// It could not start.
-    pub async fn stop(mut self) -> Result<Vec<Probe>> {
+    /// It could not do its work.
+    pub async fn finish(mut self) -> Result<Record> {
         self.stop.store(true, Ordering::Relaxed);
-        let thread = self.thread.take().context("a prober stops once")?;
-        let seen = tokio::task::spawn_blocking(|| thread.join()).await.context("wait for the prober")?;
-        seen.map_err(|_| anyhow!("the prober panicked"))?
+        let thread = self.thread.take().context("the prober was finished already")?;
+        let joined = tokio::task::spawn_blocking(|| thread.join()).await.context("wait for the prober")?;
+        let mut attempts = joined.map_err(|_| anyhow!("the prober crashed"))??;
+        attempts.sort_by_key(|attempt| attempt.at);
+        ensure!(attempts.iter().any(|attempt| attempt.ok), "none of {} requests was answered", attempts.len());
+        Ok(Record(attempts))
     }
 }
 
@@ -80,59 +83,60 @@ impl Drop for Prober {
     }
 }
 
-async fn ask(address: IpAddr, stop: &AtomicBool) -> Vec<Probe> {
-    let mut ticks = interval(EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let (mut requests, mut probes) = (JoinSet::new(), Vec::new());
+async fn ask_until(address: SocketAddr, stop: &AtomicBool) -> Result<Vec<Attempt>> {
+    let mut attempts = Vec::new();
+    let mut running = JoinSet::new();
+    let mut pulse = tokio::time::interval(EVERY);
+    pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !stop.load(Ordering::Relaxed) {
-        ticks.tick().await;
-        requests.spawn(request(address));
-        while let Some(Ok(probe)) = requests.try_join_next() {
-            probes.push(probe);
+        pulse.tick().await;
+        running.spawn(async move {
+            let at = Instant::now();
+            let ok = tokio::time::timeout(PATIENCE, request(address)).await.is_ok_and(|answer| answer.is_ok());
+            Attempt { at, ok }
+        });
+        while let Some(done) = running.try_join_next() {
+            attempts.push(done.context("a request crashed")?);
         }
     }
-    while let Some(done) = requests.join_next().await {
-        probes.extend(done);
+    while let Some(done) = running.join_next().await {
+        attempts.push(done.context("a request crashed")?);
     }
-    probes.sort_by_key(|probe: &Probe| probe.at);
-    probes
+    Ok(attempts)
 }
 
-async fn request(address: IpAddr) -> Probe {
-    let at = Instant::now();
-    let asked = async {
-        let mut stream = TcpStream::connect((address, 80)).await?;
-        // A reset at the end: thousands of connections must not wait for late segments.
-        stream.set_zero_linger()?;
-        stream.write_all(b"GET / HTTP/1.1\r\nhost: service\r\nconnection: close\r\n\r\n").await?;
-        let mut start = [0; 12];
-        stream.read_exact(&mut start).await?;
-        std::io::Result::Ok(&start == b"HTTP/1.1 200")
-    };
-    Probe { at, answered: matches!(timeout(PATIENCE, asked).await, Ok(Ok(true))) }
+async fn request(address: SocketAddr) -> Result<()> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(b"GET / HTTP/1.0\r\nHost: probe\r\n\r\n").await?;
+    let mut start = [0; 12];
+    stream.read_exact(&mut start).await?;
+    ensure!(start.ends_with(b" 200"), "the answer is no 200");
+    Ok(())
 }
 
-/// Requests that were not answered.
-pub fn lost(probes: &[Probe]) -> usize {
-    probes.iter().filter(|probe| !probe.answered).count()
-}
+/// What a client saw.
+#[derive(Debug, Clone)]
+pub struct Record(Vec<Attempt>);
 
-/// From the start of the first request of a row of lost ones to the start of the next that was answered; the longest such
-/// row. A row that lasts to the end counts to the last request.
-pub fn gap(probes: &[Probe]) -> Duration {
-    let (mut longest, mut since) = (Duration::ZERO, None);
-    for probe in probes {
-        let began = *since.get_or_insert(probe.at);
-        if probe.answered {
-            if probe.at != began {
-                longest = longest.max(probe.at.saturating_duration_since(began));
-            }
-            since = None;
-        }
+impl Record {
+    /// How many requests there were.
+    pub fn requests(&self) -> usize {
+        self.0.len()
     }
-    match (since, probes.last()) {
-        (Some(began), Some(last)) => longest.max(last.at.saturating_duration_since(began) + EVERY),
-        (_, _) => longest,
+
+    /// How many were not answered.
+    pub fn lost(&self) -> usize {
+        self.0.iter().filter(|attempt| !attempt.ok).count()
+    }
+
+    /// The longest time between the beginnings of two answered requests with none between them.
+    pub fn longest_gap(&self) -> Duration {
+        let answered: Vec<Instant> = self.0.iter().filter(|attempt| attempt.ok).map(|attempt| attempt.at).collect();
+        let gaps = answered.windows(2).filter_map(|pair| match pair {
+            [one, next] => Some(next.duration_since(*one)),
+            _ => None,
+        });
+        gaps.max().unwrap_or_default()
     }
 }
 
@@ -140,17 +144,12 @@ pub fn gap(probes: &[Probe]) -> Duration {
 mod tests {
     use super::*;
 
-    fn probes(text: &str) -> Vec<Probe> {
-        let start = Instant::now();
-        let at = |number: usize| start + EVERY * u32::try_from(number).unwrap();
-        text.chars().enumerate().map(|(number, mark)| Probe { at: at(number), answered: mark == 'a' }).collect()
-    }
-
     #[test]
-    fn a_gap_is_the_longest_row_of_lost_requests() {
-        assert_eq!((lost(&probes("aaaa")), gap(&probes("aaaa"))), (0, Duration::ZERO));
-        assert_eq!((lost(&probes("a-a---a")), gap(&probes("a-a---a"))), (4, EVERY * 3));
-        assert_eq!(gap(&probes("a----")), EVERY * 4);
-        assert_eq!(gap(&[]), Duration::ZERO);
+    fn a_gap_lies_between_two_answered_requests() {
+        let begin = Instant::now();
+        let attempt = |millis, ok| Attempt { at: begin + Duration::from_millis(millis), ok };
+        let record = Record(vec![attempt(0, true), attempt(10, false), attempt(20, false), attempt(30, true)]);
+        assert_eq!((record.requests(), record.lost()), (4, 2));
+        assert_eq!(record.longest_gap(), Duration::from_millis(30));
     }
 }

@@ -13,10 +13,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use config::model::{Config, L2Advertisement};
-use ring::digest::{SHA256, digest};
+use ring::digest::{Context, SHA256};
 
 use crate::announce::endpoints::Serving;
-use crate::announce::{Announcement, Interfaces, Owner, Reason};
+use crate::announce::{Announcement, Interfaces, Leaders, Owner, Reason};
 use crate::members::Candidates;
 
 /// What a decision looks at, apart from the Service.
@@ -52,6 +52,27 @@ pub struct Subject<'a> {
 /// # Errors
 /// The reason why it does not, in MetalLB's order of checks.
 pub fn decide(view: &View<'_>, service: &Subject<'_>) -> Result<Announcement, Reason> {
+    judge(view, service).0
+}
+
+/// [`decide`], and the first two nodes in the order of election. There are none where it does not come to an election in which
+/// this node has a part.
+pub fn judge<'a>(view: &View<'a>, service: &Subject<'_>) -> (Result<Announcement, Reason>, Leaders<'a>) {
+    match elect(view, service) {
+        Err(reason) => (Err(reason), Leaders::default()),
+        Ok((leaders, mine)) => {
+            let decision = match leaders.owner {
+                Some(owner) if owner == view.node => Ok(announcement(service.addresses, &mine, view.interfaces)),
+                Some(owner) => Err(Reason::NotOwner(Owner::Node(owner.to_owned()))),
+                None => Err(Reason::NotOwner(Owner::NoCandidate)),
+            };
+            (decision, leaders)
+        }
+    }
+}
+
+/// The winners of the election, and the advertisements that allow this node.
+fn elect<'a>(view: &View<'a>, service: &Subject<'_>) -> Result<(Leaders<'a>, Vec<&'a L2Advertisement>), Reason> {
     let first = service.addresses.first().ok_or(Reason::NoIpAllocated)?;
     let pool = view.config.pool_holding(service.addresses);
     let advertisements = &pool.ok_or(Reason::IpNotAllowed)?.l2_advertisements;
@@ -71,12 +92,7 @@ pub fn decide(view: &View<'_>, service: &Subject<'_>) -> Result<Announcement, Re
     if mine.is_empty() {
         return Err(Reason::NoMatchingAdvertisement);
     }
-    let ranking = rank(eligible(view.candidates, &selecting, service), &selecting, *first);
-    match ranking.first() {
-        Some(owner) if *owner == view.node => Ok(announcement(service.addresses, &mine, view.interfaces)),
-        Some(owner) => Err(Reason::NotOwner(Owner::Node((*owner).to_owned()))),
-        None => Err(Reason::NotOwner(Owner::NoCandidate)),
-    }
+    Ok((leaders(eligible(view.candidates, &selecting, service), &selecting, *first), mine))
 }
 
 fn selects(advertisement: &L2Advertisement, labels: &BTreeMap<String, String>) -> bool {
@@ -99,17 +115,40 @@ fn eligible<'a>(
     if up.is_empty() { candidates.down.iter().filter(may).map(String::as_str).collect() } else { up }
 }
 
+/// Where a node stands in the order of election; the lowest place wins.
+type Place<'a> = (Reverse<i64>, [u8; 32], &'a str);
+
+fn place<'a>(node: &'a str, advertisements: &[&L2Advertisement], ip: &str) -> Place<'a> {
+    let preference: i64 = advertisements.iter().filter_map(|ad| ad.preferences.get(node)).sum();
+    let mut context = Context::new(&SHA256);
+    [node, "#", ip].into_iter().for_each(|part| context.update(part.as_bytes()));
+    let mut hash = [0; 32];
+    hash.iter_mut().zip(context.finish().as_ref()).for_each(|(to, from)| *to = *from);
+    (Reverse(preference), hash, node)
+}
+
+/// The first two of these nodes. Thousands of addresses are looked at when a node dies, so nothing is sorted.
+fn leaders<'a>(nodes: Vec<&'a str>, advertisements: &[&L2Advertisement], ip: IpAddr) -> Leaders<'a> {
+    let text = ip.to_string();
+    let mut best: [Option<Place<'a>>; 2] = [None, None];
+    for node in nodes {
+        let found = place(node, advertisements, &text);
+        let [first, second] = &mut best;
+        if first.is_none_or(|first| found < first) {
+            *second = first.replace(found);
+        } else if second.is_none_or(|second| found < second) {
+            *second = Some(found);
+        }
+    }
+    let [owner, next] = best.map(|place| place.map(|(_, _, node)| node));
+    Leaders { owner, next }
+}
+
 /// Orders nodes: the owner first, then those that would follow it.
 pub fn rank<'a>(nodes: Vec<&'a str>, advertisements: &[&L2Advertisement], ip: IpAddr) -> Vec<&'a str> {
-    let mut ranked: Vec<_> = nodes
-        .into_iter()
-        .map(|node| {
-            let preference: i64 = advertisements.iter().filter_map(|ad| ad.preferences.get(node)).sum();
-            let hash = digest(&SHA256, format!("{node}#{ip}").as_bytes());
-            (Reverse(preference), hash.as_ref().to_vec(), node)
-        })
-        .collect();
-    ranked.sort();
+    let text = ip.to_string();
+    let mut ranked: Vec<Place<'a>> = nodes.into_iter().map(|node| place(node, advertisements, &text)).collect();
+    ranked.sort_unstable();
     ranked.into_iter().map(|(_, _, node)| node).collect()
 }
 

@@ -100,7 +100,21 @@ fn the_order_of_nodes_agrees_with_metallb() {
     ] {
         assert_eq!(rank(nodes.to_vec(), &[], ip.parse().unwrap()), expected, "{ip}");
     }
-    assert_eq!(&digest(&SHA256, b"node-b#10.0.0.1").as_ref()[..6], [0x2a, 0xca, 0xe8, 0x85, 0x81, 0xfd]);
+    assert_eq!(place("node-b", &[], "10.0.0.1").1[..6], [0x2a, 0xca, 0xe8, 0x85, 0x81, 0xfd]);
+}
+
+#[test]
+fn owner_and_runner_up_are_the_first_two_of_the_order() {
+    let names: Vec<String> = (0..20).map(|node| format!("node-{node}")).collect();
+    for count in 0..names.len() {
+        let nodes: Vec<&str> = names.iter().take(count).map(String::as_str).collect();
+        for ip in ["10.0.0.1", "10.0.0.2", "2001:db8::1"] {
+            let ip = ip.parse().unwrap();
+            let order = rank(nodes.clone(), &[], ip);
+            let expected = Leaders { owner: order.first().copied(), next: order.get(1).copied() };
+            assert_eq!(leaders(nodes.clone(), &[], ip), expected, "{count} nodes, {ip}");
+        }
+    }
 }
 
 #[test]

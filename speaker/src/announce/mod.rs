@@ -91,6 +91,15 @@ pub enum Reason {
     NoInterface,
 }
 
+/// The first two in the order of election: who announces, and who would if that one were gone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Leaders<'a> {
+    /// Announces.
+    pub owner: Option<&'a str>,
+    /// Stands behind the owner.
+    pub next: Option<&'a str>,
+}
+
 /// Who announces instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Owner {

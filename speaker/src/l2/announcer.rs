@@ -55,6 +55,16 @@ pub enum Command {
         /// The address.
         ip: IpAddr,
     },
+    /// Go on answering, but tell nobody unasked: the address is on its way to another node.
+    Hush {
+        /// The address.
+        ip: IpAddr,
+    },
+    /// Tell the network afresh that the address lives here: another node may have said the same meanwhile.
+    Tell {
+        /// The address.
+        ip: IpAddr,
+    },
 }
 
 /// What the announcer has to tell.
@@ -289,6 +299,8 @@ impl Announcer {
                     self.prober.stop(ip);
                     self.stations.values_mut().for_each(|station| station.schedule.stop(ip));
                 }
+                Command::Hush { ip } => self.stations.values_mut().for_each(|station| station.schedule.stop(ip)),
+                Command::Tell { ip } => self.take_over(now, ip),
             }
         }
         if changed {

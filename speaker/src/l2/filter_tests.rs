@@ -125,7 +125,7 @@ fn with_nothing_announced_nothing_passes() {
 fn a_pool_shared_by_three_nodes_takes_few_ranges_and_lets_nothing_outside_the_pool_through() {
     let pool = number([10, 0, 0, 0]);
     let ranges = Ranges::covering(
-        (0..15_000).filter(|n| n * 2_654_435_761_u64 % 3 == 0).map(|n| pool + u32::try_from(n).unwrap()),
+        (0..15_000).filter(|n| (n * 2_654_435_761_u64).is_multiple_of(3)).map(|n| pool + u32::try_from(n).unwrap()),
     );
     assert!(ranges.0.len() <= MOST_RANGES);
     assert!(!holds(&ranges, pool - 1) && !holds(&ranges, pool + 15_000));

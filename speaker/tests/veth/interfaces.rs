@@ -178,7 +178,7 @@ fn r12_the_bond_answers_and_its_members_stay_silent() {
     lab.ip("node", "link set bond0 up");
     let mac = lab.mac("node", "bond0");
     recovers(&lab, "eth0", &mac);
-    assert_eq!(lab.all_arp("eth0", &[], VIP).into_iter().collect::<Vec<_>>(), [mac.clone()]);
+    assert_eq!(lab.all_arp("eth0", &[], VIP), [mac.clone()].into());
     lab.ip("client", "link set eth0 down");
     recovers(&lab, "eth1", &mac);
 }

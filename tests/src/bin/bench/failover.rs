@@ -8,12 +8,12 @@
 //! moves.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
 use e2e::install::{self, NAMESPACE};
-use e2e::prober::{Prober, gap, lost};
+use e2e::prober::Prober;
 use e2e::process::Process;
 use e2e::testbed::{Capture, Host, Testbed};
 use e2e::wait;
@@ -219,7 +219,7 @@ async fn once(bed: &Testbed, event: Event) -> Result<Outcome> {
     })
     .await?;
     tokio::time::sleep(AFTER.saturating_sub(began.elapsed())).await;
-    let probes = prober.stop().await?;
+    let seen_by_client = prober.finish().await?;
     let seen = takeovers(&capture, at, &mac)?;
     ensure!(elapsed < AFTER, "the event itself took {} ms", elapsed.as_millis());
     let asked_after = seen.get(&address).copied().context("the takeover is gone from the record")?;
@@ -230,8 +230,14 @@ async fn once(bed: &Testbed, event: Event) -> Result<Outcome> {
     undo(bed, &owner, event).await?;
     returned(bed, &client, address, &mac).await?;
     tokio::time::sleep(AFTER).await;
-    let lost_on_return = lost(&prober.stop().await?);
-    Ok(Outcome { asked: asked_after, last, gap: gap(&probes), lost: lost(&probes), lost_on_return })
+    let lost_on_return = prober.finish().await?.lost();
+    Ok(Outcome {
+        asked: asked_after,
+        last,
+        gap: seen_by_client.longest_gap(),
+        lost: seen_by_client.lost(),
+        lost_on_return,
+    })
 }
 
 /// An address whose owner is not the node with the pod.
@@ -282,7 +288,7 @@ async fn mac(node: &Host) -> Result<String> {
 async fn asked(client: &Host, address: Ipv4Addr) -> Result<Prober> {
     let url = format!("http://{address}/");
     wait::until(&url, Duration::from_secs(30), || client.fetch(&url, Duration::from_secs(1))).await?;
-    Prober::start(client, IpAddr::V4(address))
+    Prober::start(client, SocketAddr::from((address, 80)))
 }
 
 async fn happen(bed: &Testbed, owner: &Host, event: Event) -> Result<()> {
