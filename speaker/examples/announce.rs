@@ -57,7 +57,12 @@ fn show(line: &str) {
 
 async fn tell(mut reports: mpsc::Receiver<Report>) {
     while let Some(report) = reports.recv().await {
-        show(&format!("{report:?}"));
+        match report {
+            Report::Conflict { ip, mac, interface, announced } => {
+                show(&format!("Conflict about {ip} with {mac} on {interface}, announced: {announced}"));
+            }
+            Report::Resolved { ip } => show(&format!("Resolved {ip}")),
+        }
     }
 }
 
