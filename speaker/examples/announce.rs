@@ -8,6 +8,7 @@
 //!        "permit MS", "permit forever"      leave to send frames; there is leave at the start
 //!        "metrics"                          end of input: stop
 //! ```
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -48,9 +49,20 @@ async fn announce(addresses: Vec<String>) -> anyhow::Result<()> {
     }
 }
 
+/// One line among those of the log.
+fn show(line: &str) {
+    // Nobody listens any more: nothing to do about it.
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
 async fn tell(mut reports: mpsc::Receiver<Report>) {
     while let Some(report) = reports.recv().await {
-        tracing::info!(event = "report", "{report:?}");
+        match report {
+            Report::Conflict { ip, mac, interface, announced } => {
+                show(&format!("Conflict about {ip} with {mac} on {interface}, announced: {announced}"));
+            }
+            Report::Resolved { ip } => show(&format!("Resolved {ip}")),
+        }
     }
 }
 
@@ -64,7 +76,7 @@ async fn converse(
     while let Some(line) = lines.recv().await {
         let words: Vec<&str> = line.split(' ').collect();
         match words.as_slice() {
-            ["metrics"] => tracing::info!(event = "metrics", "{}", registry.encode()),
+            ["metrics"] => show(&format!("\"metrics\" {}", registry.encode().replace('\n', " | "))),
             ["announce", address] => commands.send(vec![parse(address, false)?])?,
             ["probe", address] => commands.send(vec![parse(address, true)?])?,
             ["withdraw", address] => commands.send(vec![Command::Withdraw { ip: address.parse()? }])?,
@@ -73,7 +85,7 @@ async fn converse(
             ["churn", first, count, period, turns] => {
                 let period = Duration::from_millis(period.parse()?);
                 churn(&commands, first.parse()?, count.parse()?, period, turns.parse()?).await?;
-                tracing::info!(event = "churned", "all addresses are withdrawn");
+                show("churned");
             }
             _ => bail!("{line:?} is none of the commands"),
         }

@@ -290,7 +290,7 @@ impl Announcer {
         threads.flatten().map(count).sum()
     }
 
-    /// The value of a metric now; labels are written as in JSON.
+    /// The value of a metric now.
     pub fn metric(&mut self, name: &str) -> u64 {
         let text = self.metrics();
         let (_, after) = text.split_once(name).unwrap_or_else(|| panic!("no {name} in {text}"));

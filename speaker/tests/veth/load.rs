@@ -40,5 +40,5 @@ fn malformed_frames_are_dropped_and_counted() {
     ] {
         lab.ask(&["frame", &hex.replace('_', "")]);
     }
-    wait("both are counted", || announcer.metric("frames_dropped{reason=\\\"malformed\\\"}") == 2);
+    wait("both are counted", || announcer.metric("frames_dropped{reason=\"malformed\"}") == 2);
 }

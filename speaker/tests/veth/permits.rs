@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::lab::{Announcer, Lab, VIP, run, wait};
 
-const NO_PERMIT: &str = "frames_dropped{reason=\\\"no_permit\\\"}";
+const NO_PERMIT: &str = "frames_dropped{reason=\"no_permit\"}";
 
 #[test]
 fn without_a_permit_nothing_is_answered_or_told_and_its_return_alone_tells_nothing() {
