@@ -19,7 +19,10 @@ pub use configuration_state::{
     ConfigurationResult, ConfigurationState, ConfigurationStateSpec, ConfigurationStateStatus,
 };
 pub use l2::{L2Advertisement, L2AdvertisementSpec, L2AdvertisementStatus, PreferredNodeSelector};
-pub use metallb::{ComponentConfig, ControllerConfig, FrrK8sConfig, LogLevel, MetalLB, MetalLBSpec, MetalLBStatus};
+pub use metallb::{
+    ComponentConfig, ControllerConfig, FrrK8sConfig, L2Ownership, LogLevel, MetalLB, MetalLBSpec, MetalLBStatus,
+    SpeakerConfig,
+};
 pub use peer::{BGPPeer, BGPPeerSpec, BGPPeerStatus};
 pub use pool::{IPAddressPool, IPAddressPoolSpec, IPAddressPoolStatus, ServiceAllocation};
 pub use service_status::{

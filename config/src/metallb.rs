@@ -33,7 +33,7 @@ pub fn check(resource: &MetalLB, external_namespace: Option<&str>) -> Vec<Findin
     }
     for (who, field, config) in [
         ("ControllerConfig", "spec.controllerConfig", &spec.controller_config.clone().map(|config| config.component)),
-        ("SpeakerConfig", "spec.speakerConfig", &spec.speaker_config),
+        ("SpeakerConfig", "spec.speakerConfig", &spec.speaker_config.clone().map(|config| config.component)),
     ] {
         for kind in config.iter().flat_map(bad_affinities) {
             let field = format!("{field}.affinity");

@@ -70,7 +70,7 @@ pub struct MetalLBSpec {
 
     /// Further settings of the speaker DaemonSet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub speaker_config: Option<ComponentConfig>,
+    pub speaker_config: Option<SpeakerConfig>,
 
     /// What speaks BGP: `native`, `frr`, `frr-k8s` or `frr-k8s-external`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -93,6 +93,47 @@ pub struct ControllerConfig {
     /// What all programs have.
     #[serde(flatten)]
     pub component: ComponentConfig,
+}
+
+/// Settings of the speaker DaemonSet.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct SpeakerConfig {
+    /// How sure a speaker must be that no other one answers for an address, in layer 2. `fast`: a dead speaker is replaced within
+    /// a second, and while the network is split each side may have one. `quorum`: only speakers that hear more than half of all
+    /// speakers answer. `lease`: never two, each holds a Lease; the loss of a speaker, or of the API, costs some seconds.
+    /// Default `fast`.
+    #[serde(default, rename = "l2Ownership", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "L2Ownership")]
+    pub l2_ownership: Option<L2Ownership>,
+
+    /// What all programs have.
+    #[serde(flatten)]
+    pub component: ComponentConfig,
+}
+
+/// How sure a speaker must be that no other one answers.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub enum L2Ownership {
+    /// Replaced within a second; two while the network is split.
+    #[default]
+    Fast,
+    /// Silent without the majority.
+    Quorum,
+    /// Never two.
+    Lease,
+}
+
+impl L2Ownership {
+    /// The mode as flags spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Fast => "fast",
+            Self::Quorum => "quorum",
+            Self::Lease => "lease",
+        }
+    }
 }
 
 /// Settings of the pods of one program.

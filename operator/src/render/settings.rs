@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use api::v1beta1::{ComponentConfig, MetalLBSpec};
+use api::v1beta1::{ComponentConfig, L2Ownership, MetalLBSpec};
 use k8s_openapi::api::core::v1::Toleration;
 use k8s_openapi_ext::corev1;
 
@@ -53,6 +53,8 @@ pub(super) struct Settings {
     pub load_balancer_class: Option<String>,
     /// How many controllers run.
     pub controllers: i32,
+    /// Value of `--l2-ownership`, when set.
+    pub l2_ownership: Option<L2Ownership>,
     /// The controller's pods.
     pub controller: PodSettings,
     /// The speakers' pods.
@@ -84,7 +86,9 @@ impl Settings {
             }
         }
         let controller = spec.controller_config.as_ref();
+        let speaker = spec.speaker_config.as_ref();
         Ok(Self {
+            l2_ownership: speaker.and_then(|config| config.l2_ownership),
             controllers: controller.and_then(|config| config.replicas).unwrap_or(1),
             log_level: spec.log_level.unwrap_or_default().as_str().to_owned(),
             load_balancer_class: spec.load_balancer_class.clone().filter(|class| !class.is_empty()),
@@ -96,7 +100,7 @@ impl Settings {
             speaker: PodSettings::read(
                 &spec.node_selector,
                 ("speakerTolerations", &spec.speaker_tolerations),
-                ("speakerConfig", spec.speaker_config.as_ref()),
+                ("speakerConfig", speaker.map(|config| &config.component)),
             )?,
         })
     }

@@ -76,6 +76,7 @@ fn container(scope: &Scope, settings: &Settings, volumes: &[corev1::Volume; 2]) 
         format!("--log-level={}", settings.log_level),
     ];
     args.extend(settings.load_balancer_class.iter().map(|class| format!("--lb-class={class}")));
+    args.extend(settings.l2_ownership.map(|mode| format!("--l2-ownership={}", mode.as_str())));
     let [key, exclusions] = volumes;
     let memberlist = i32::from(facts.memberlist_port);
     let ml_labels =

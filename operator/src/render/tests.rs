@@ -49,6 +49,7 @@ fn everything() -> Value {
             "resources": {"limits": {"cpu": "200m"}, "requests": {"memory": "50Mi"}},
         },
         "speakerConfig": {
+            "l2Ownership": "lease",
             "priorityClassName": "system-node-critical",
             "runtimeClassName": "runc",
             "annotations": {"note": "speaker"},
@@ -113,6 +114,21 @@ fn controllers_are_replaced_never_rolled_and_several_of_them_avoid_each_other() 
         let affinity = &spec["template"]["spec"]["affinity"]["podAntiAffinity"];
         let terms = affinity["preferredDuringSchedulingIgnoredDuringExecution"].as_array().map_or(0, Vec::len);
         assert_eq!(terms, apart, "{replicas} replicas");
+    }
+}
+
+#[test]
+fn the_ownership_mode_is_a_flag_of_the_speaker_and_only_when_it_is_set() {
+    for (config, flag) in [
+        (json!({}), None),
+        (json!({"l2Ownership": "fast"}), Some("--l2-ownership=fast")),
+        (json!({"l2Ownership": "quorum"}), Some("--l2-ownership=quorum")),
+        (json!({"l2Ownership": "lease"}), Some("--l2-ownership=lease")),
+    ] {
+        let objects = render(&metallb(json!({"speakerConfig": config})), &facts()).unwrap();
+        let args = |kind| &find(&objects, kind)["spec"]["template"]["spec"]["containers"][0]["args"];
+        let given = |kind| args(kind).as_array().unwrap().iter().filter_map(Value::as_str).find(|arg| arg.contains("l2-"));
+        assert_eq!((given(Kind::DaemonSet), given(Kind::Deployment)), (flag, None), "{config}");
     }
 }
 
