@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  apiserver --watches--> state --Dirty--> plan --Actions--> apply --> l2 (ARP, NDP)   events   metrics
-//!  netlink ---interfaces----^                 `-- announce: who owns what, and why
+//!  netlink ---interfaces----^                 |                `--> status (ServiceL2Status)   tell (why nobody announces)
+//!                                             `-- announce: who owns what, and why
 //! ```
 //! What can come in is in `state`, what is decided in `announce` and `plan`, what is done in `apply` and `l2`, how it is wired in
 //! `wiring`. `unsafe` is only in `sys`.
@@ -14,14 +15,18 @@ pub mod apply;
 pub mod args;
 mod configuration_state;
 pub mod l2;
+pub mod mailbox;
 pub mod members;
 pub mod metrics;
 pub mod plan;
 pub mod problem;
+pub mod sharing;
 pub mod slices;
 pub mod state;
+pub mod status;
 #[allow(unsafe_code)]
 pub mod sys;
+pub mod tell;
 mod wiring;
 
 use std::ffi::OsString;

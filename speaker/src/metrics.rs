@@ -16,6 +16,7 @@ pub struct Metrics {
     /// What happens on the wire.
     pub layer2: Layer2Metrics,
     announced: Family<AnnouncedLabels, Gauge>,
+    not_announced: Family<SilentLabels, Gauge>,
     configuration: ConfigurationMetrics,
 }
 
@@ -38,6 +39,12 @@ struct AnnouncedLabels {
     protocol: &'static str,
     node: String,
     ip: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SilentLabels {
+    service: String,
+    reason: &'static str,
 }
 
 impl Metrics {
@@ -65,6 +72,11 @@ impl Metrics {
             "Services that this node announces, by protocol and IP; absent when not announced",
             all.announced.clone(),
         );
+        registry.register(
+            "metallb_speaker_not_announced",
+            "Services with an address that no node announces, by reason; shown by one speaker for all of them",
+            all.not_announced.clone(),
+        );
         all
     }
 
@@ -76,6 +88,16 @@ impl Metrics {
     /// Takes back what [`Metrics::announced`] showed: the series disappears.
     pub fn withdrawn(&self, service: String, protocol: &'static str, node: &str, ip: IpAddr) {
         self.announced.remove(&labels(service, protocol, node, ip));
+    }
+
+    /// Shows that no node announces `service` (`namespace/name`), for this reason.
+    pub fn silent(&self, service: String, reason: &'static str) {
+        self.not_announced.get_or_create(&SilentLabels { service, reason }).set(1);
+    }
+
+    /// Takes back what [`Metrics::silent`] showed: the series disappears.
+    pub fn no_longer_silent(&self, service: String, reason: &'static str) {
+        self.not_announced.remove(&SilentLabels { service, reason });
     }
 
     /// Counts processed changes of Kubernetes objects.
@@ -132,6 +154,7 @@ mod tests {
         metrics.layer2.responded(ip);
         metrics.layer2.gratuitous(ip);
         metrics.announced("default/web".to_owned(), "layer2", "node-a", ip);
+        metrics.silent("default/db".to_owned(), "noEndpoint");
         metrics.configuration(0);
         let text = registry.encode();
         for line in [
@@ -139,12 +162,15 @@ mod tests {
             "metallb_layer2_responses_sent{ip=\"192.0.2.10\"} 1",
             "metallb_layer2_gratuitous_sent{ip=\"192.0.2.10\"} 1",
             "metallb_speaker_announced{service=\"default/web\",protocol=\"layer2\",node=\"node-a\",ip=\"192.0.2.10\"} 1",
+            "metallb_speaker_not_announced{service=\"default/db\",reason=\"noEndpoint\"} 1",
             "metallb_k8s_client_config_loaded_bool 1",
             "metallb_k8s_client_config_stale_bool 0",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is missing in:\n{text}");
         }
         metrics.withdrawn("default/web".to_owned(), "layer2", "node-a", ip);
-        assert!(!registry.encode().contains("metallb_speaker_announced{"));
+        metrics.no_longer_silent("default/db".to_owned(), "noEndpoint");
+        let text = registry.encode();
+        assert!(!text.contains("announced{"), "a series goes with what it told:\n{text}");
     }
 }

@@ -44,6 +44,8 @@ use crate::metrics::Metrics;
 use crate::plan::{Announced, plan};
 use crate::problem::Problem;
 use crate::state::{Input, State};
+use crate::status::{self, Desk};
+use crate::tell::{self, Complaints};
 
 /// Where the ConfigMap `metallb-excludel2` is mounted.
 const EXCLUSIONS: &str = "/etc/metallb/excludel2.yaml";
@@ -97,17 +99,33 @@ pub async fn speak(args: Args) -> anyhow::Result<()> {
     let (verdicts, seen) = watch::channel(Verdict::unknown());
     let until = shutdown.clone();
     let place = configuration_state::Place { namespace, node: settings.node.clone(), pod: args.pod_name.clone() };
+    let (statuses, complaints) = (Desk::default(), Complaints::default());
+    let showing = status::keep(client.clone(), place.clone(), statuses.clone(), watch_metrics.clone());
     let keeping = configuration_state::keep(client.clone(), place, seen, watch_metrics);
     tasks.spawn("the keeper of the ConfigurationState", async move {
         until.or(keeping).await;
         Ok(())
     });
-    let apply = Apply { commands, metrics, events: Publisher::new(client, COMPONENT) };
+    let events = Publisher::new(client, COMPONENT);
+    let until = shutdown.clone();
+    tasks.spawn("the keeper of the ServiceL2Statuses", async move {
+        until.or(showing).await;
+        Ok(())
+    });
+    let until = shutdown.clone();
+    let telling = tell::tell(complaints.clone(), events.clone());
+    tasks.spawn("the teller of Services that nobody announces", async move {
+        until.or(telling).await;
+        Ok(())
+    });
+    let apply = Apply { commands, metrics, events, statuses, complaints };
     let until = shutdown.clone();
     tasks.spawn("the owner of the announcements", async move {
         until.or(own(State::new(settings), inputs, apply, health, verdicts)).await;
         Ok(())
     });
+    // MetalLB's line; scripts wait for it.
+    tracing::info!("Starting Manager");
     tasks.run(GRACE).await
 }
 
