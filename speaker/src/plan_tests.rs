@@ -41,10 +41,10 @@ impl Speaker {
     fn shown(&mut self, inputs: Vec<Input>) -> (Vec<Option<Stand>>, Vec<Option<&'static str>>) {
         let (mut stands, mut silences) = (Vec::new(), Vec::new());
         for action in self.all_on(inputs) {
-            match action {
-                Action::Show { stand, .. } => stands.push(stand),
-                Action::Silent { now, .. } => silences.push(now.as_ref().map(Silence::reason)),
-                _ => {}
+            if let Action::Show { stand, .. } = action {
+                stands.push(stand);
+            } else if let Action::Silent { now, .. } = action {
+                silences.push(now.as_ref().map(Silence::reason));
             }
         }
         (stands, silences)

@@ -17,6 +17,9 @@ use crate::state::ServiceKey;
 
 /// How long a Service must be silent for the same reason before an event tells so.
 const HOLD: Duration = Duration::from_secs(3);
+/// Most events told in one go, and the time until more follow: the publisher drops what is more than it can write.
+const PORTION: usize = 50;
+const PAUSE: Duration = Duration::from_secs(1);
 /// Reason of the event.
 const REASON: &str = "notAnnounced";
 
@@ -58,6 +61,8 @@ struct Notes {
     waiting: BTreeMap<ServiceKey, (Instant, Complaint)>,
     order: BTreeSet<(Instant, ServiceKey)>,
     told: BTreeMap<ServiceKey, Complaint>,
+    /// Nothing is told before this moment, see [`PORTION`].
+    pause: Option<Instant>,
 }
 
 impl Notes {
@@ -84,12 +89,17 @@ impl Notes {
     }
 
     fn wake(&self) -> Option<Instant> {
-        self.order.first().map(|(when, _)| *when)
+        let (when, _) = self.order.first()?;
+        Some(self.pause.map_or(*when, |pause| pause.max(*when)))
     }
 
     fn due(&mut self, now: Instant) -> Vec<Complaint> {
         let mut due = Vec::new();
-        while let Some((when, service)) = self.order.first().cloned()
+        if self.pause.is_some_and(|pause| pause > now) {
+            return due;
+        }
+        while due.len() < PORTION
+            && let Some((when, service)) = self.order.first().cloned()
             && when <= now
         {
             self.order.pop_first();
@@ -98,6 +108,7 @@ impl Notes {
                 self.told.insert(service, complaint);
             }
         }
+        self.pause = (due.len() == PORTION).then(|| now + PAUSE);
         due
     }
 }
@@ -130,6 +141,21 @@ mod tests {
         notes.note(key(), None, start + HOLD * 10);
         notes.note(key(), complaint("no endpoint"), start + HOLD * 11);
         assert_eq!(texts(&mut notes, start + HOLD * 12), ["no endpoint"]);
+    }
+
+    #[test]
+    fn thousands_are_told_a_portion_at_a_time() {
+        let (mut notes, start) = (Notes::default(), Instant::now());
+        for number in 0..PORTION * 2 + 1 {
+            notes.note(ServiceKey { name: number.to_string(), ..key() }, complaint("no endpoint"), start);
+        }
+        let mut told = Vec::new();
+        let mut now = start;
+        while let Some(wake) = notes.wake() {
+            now = wake;
+            told.push(notes.due(now).len());
+        }
+        assert_eq!((told, now), (vec![PORTION, PORTION, 1], start + HOLD + PAUSE * 2));
     }
 
     #[test]
