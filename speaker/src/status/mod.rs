@@ -300,3 +300,7 @@ async fn request(
         }
     }
 }
+
+#[cfg(test)]
+#[path = "keeper_tests.rs"]
+mod tests;
