@@ -16,6 +16,9 @@ use crate::announce::l2::teller;
 use crate::state::ServiceKey;
 use crate::status::object::{Identity, Named, Seen, Write};
 
+/// More deleted objects than this are not remembered; only the latest can still turn up.
+const GRAVES: usize = 8192;
+
 /// How this node stands to a Service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stand {
@@ -36,7 +39,8 @@ pub struct Book {
     own: BTreeMap<String, ServiceKey>,
     seen: BTreeMap<String, Seen>,
     about: BTreeMap<ServiceKey, BTreeSet<String>>,
-    /// Objects that were deleted and that a watch which lags may still show: name and uid.
+    /// Objects that were deleted, name and uid: a watch that lags may still show them, and so may the answer to a write that
+    /// came before the end and is read after it.
     deleted: BTreeMap<String, String>,
     /// The list under way.
     listed: BTreeSet<String>,
@@ -115,10 +119,10 @@ impl Book {
             }
             Event::Apply(seen) => self.take(seen),
             Event::Delete(seen) => {
-                self.deleted.remove(&seen.name);
                 if self.seen.get(&seen.name).is_some_and(|known| known.uid == seen.uid) {
                     self.forget(&seen.name);
                 }
+                self.bury(seen.name, seen.uid);
             }
         }
     }
@@ -130,10 +134,17 @@ impl Book {
 
     /// Takes in that this object is not there any more.
     pub fn gone(&mut self, name: &str) {
-        if let Some(known) = self.seen.get(name) {
-            self.deleted.insert(name.to_owned(), known.uid.clone());
+        if let Some(uid) = self.seen.get(name).map(|known| known.uid.clone()) {
+            self.bury(name.to_owned(), uid);
         }
         self.forget(name);
+    }
+
+    fn bury(&mut self, name: String, uid: String) {
+        if self.deleted.len() >= GRAVES {
+            self.deleted.clear();
+        }
+        self.deleted.insert(name, uid);
     }
 
     /// Has the Service looked at again.

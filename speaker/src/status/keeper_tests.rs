@@ -41,8 +41,14 @@ impl Stored {
             Method::PATCH => {
                 let Some(mut object) = self.objects.get(&name).cloned() else { return (404, failure(404)) };
                 let part = if path.ends_with("/status") { "status" } else { "metadata" };
+                if object[part].is_null() {
+                    object[part] = json!({});
+                }
+                let fields = object[part].as_object_mut().unwrap();
                 for (field, value) in body[part].as_object().unwrap() {
-                    object[part][field] = value.clone();
+                    // JSON merge patch: null removes.
+                    fields.insert(field.clone(), value.clone());
+                    fields.retain(|_, value| !value.is_null());
                 }
                 self.put(&name, object)
             }
