@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! [Action] --> one batch of Commands to l2::announcer
-//!          --> gauge metallb_speaker_announced, events nodeAssigned and announceFailed, one log line each
+//!          --> gauges metallb_speaker_announced and _not_announced, events nodeAssigned and announceFailed, log lines
+//!          --> status::Desk (ServiceL2Status)   tell::Complaints (event notAnnounced)
 //! ```
 
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -10,11 +11,14 @@ use runtime::events::{EventType, Publisher};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::announce::LAYER2;
+use crate::announce::silence::Silence;
 use crate::l2::announcer::Command;
 use crate::metrics::Metrics;
 use crate::plan::Action;
 use crate::problem::Problem;
 use crate::state::{ServiceKey, State};
+use crate::status::Desk;
+use crate::tell::{Complaint, Complaints};
 
 /// The ways out of the speaker.
 pub struct Apply {
@@ -24,6 +28,10 @@ pub struct Apply {
     pub metrics: Metrics,
     /// To the users.
     pub events: Publisher,
+    /// To the ServiceL2Statuses.
+    pub statuses: Desk,
+    /// To the users, about Services that nobody announces.
+    pub complaints: Complaints,
 }
 
 impl Apply {
@@ -53,6 +61,12 @@ impl Apply {
                     tracing::info!(event = "serviceWithdrawn", service = %service, ips = ?ips, protocol = LAYER2,
                         reason = %reason, detail = reason.detail(), "withdrawing service announcement");
                 }
+                Action::Show { service, stand } => self.statuses.stand(service, stand),
+                Action::Explain { service, reason } => {
+                    tracing::debug!(event = "notAnnouncing", service = %service, protocol = LAYER2, reason = %reason,
+                        detail = reason.detail(), "not announcing service from this node");
+                }
+                Action::Silent { service, before, now } => self.silent(state, service, before, now),
                 Action::MissingInterfaces { service, ip } => {
                     let text = missing(&ip.to_string(), state.node());
                     tracing::warn!(event = "announceFailed", service = %service, ip = %ip, protocol = LAYER2, "{text}");
@@ -64,6 +78,32 @@ impl Apply {
             // The announcer's end ends the process; until then there is nobody to tell.
             tracing::error!(event = "announce", "the layer 2 announcer is gone");
         }
+        if state.is_complete() {
+            self.statuses.live(&state.candidates().speakers().collect());
+        }
+    }
+
+    fn silent(&self, state: &State, service: ServiceKey, before: Option<Silence>, now: Option<Silence>) {
+        let reason = |silence: &Option<Silence>| silence.as_ref().map(Silence::reason);
+        if reason(&before) != reason(&now) {
+            if let Some(reason) = reason(&before) {
+                self.metrics.no_longer_silent(service.to_string(), reason);
+            }
+            if let Some(reason) = reason(&now) {
+                self.metrics.silent(service.to_string(), reason);
+            }
+        }
+        match &now {
+            Some(silence) => tracing::info!(event = "notAnnounced", service = %service, reason = silence.reason(),
+                "no node announces the service: {silence}"),
+            None => tracing::info!(event = "notAnnouncedEnds", service = %service,
+                "the service is announced or gone, or another node tells about it"),
+        }
+        // What is wrong with interfaces has an event of its own, as in MetalLB.
+        let telling = now.filter(|silence| !matches!(silence, Silence::NoInterface(_)));
+        let complaint =
+            telling.map(|silence| Complaint { object: subject(state, &service), text: silence.to_string() });
+        self.complaints.put(service, complaint);
     }
 
     /// Tells that an object is not in force. All speakers see the same, so they tell it together.
@@ -75,15 +115,18 @@ impl Apply {
     }
 
     fn event(&self, state: &State, service: &ServiceKey, kind: EventType, reason: &str, message: &str) {
-        let object = ObjectReference {
-            api_version: Some("v1".to_owned()),
-            kind: Some("Service".to_owned()),
-            namespace: Some(service.namespace.clone()),
-            name: Some(service.name.clone()),
-            uid: state.uid(service).map(str::to_owned),
-            ..ObjectReference::default()
-        };
-        self.events.publish(&object, kind, reason, message);
+        self.events.publish(&subject(state, service), kind, reason, message);
+    }
+}
+
+fn subject(state: &State, service: &ServiceKey) -> ObjectReference {
+    ObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Service".to_owned()),
+        namespace: Some(service.namespace.clone()),
+        name: Some(service.name.clone()),
+        uid: state.uid(service).map(str::to_owned),
+        ..ObjectReference::default()
     }
 }
 

@@ -84,7 +84,10 @@ impl Electorate {
 /// What becomes of the API's word when membership has its say: who is heard is up, who is lost is down, and of whom it knows
 /// nothing, that stays as it is.
 fn judge(said: &Candidates, view: &View, pardoned: &BTreeSet<String>) -> Candidates {
-    let mut judged = Candidates::default();
+    let mut judged = Candidates { barred: said.barred.clone(), ..Candidates::default() };
+    for (name, barred) in &mut judged.barred {
+        barred.awake &= !is_lost(view, name) || pardoned.contains(name);
+    }
     let all = said.up.iter().map(|name| (name, true)).chain(said.down.iter().map(|name| (name, false)));
     for (name, said_up) in all {
         let up = view.alive.contains(name.as_str()) || (said_up && (pardoned.contains(name) || !is_lost(view, name)));
@@ -99,6 +102,7 @@ fn judge(said: &Candidates, view: &View, pardoned: &BTreeSet<String>) -> Candida
 fn losses(before: &Candidates, now: &Candidates) -> Option<BTreeSet<String>> {
     let gone: BTreeSet<String> = before.up.difference(&now.up).cloned().collect();
     let only_losses = now.up.is_subset(&before.up)
+        && now.barred == before.barred
         && before.down.is_subset(&now.down)
         && now.down.difference(&before.down).all(|name| gone.contains(name));
     only_losses.then_some(gone)
@@ -149,7 +153,7 @@ mod tests {
     }
 
     fn api(up: &[&str], down: &[&str]) -> Candidates {
-        Candidates { up: set(up), down: set(down) }
+        Candidates { up: set(up), down: set(down), ..Candidates::default() }
     }
 
     fn judged(said: &Candidates, view: &View) -> Candidates {

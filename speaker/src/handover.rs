@@ -62,7 +62,10 @@ impl Handover {
                 | Action::Hush { .. }
                 | Action::Started { .. }
                 | Action::Stopped { .. }
-                | Action::MissingInterfaces { .. }) => passed.push(other),
+                | Action::MissingInterfaces { .. }
+                | Action::Show { .. }
+                | Action::Explain { .. }
+                | Action::Silent { .. }) => passed.push(other),
             }
         }
         passed
@@ -108,7 +111,10 @@ fn moved_addresses(action: &Action, lingers: impl Fn(&ServiceKey) -> bool) -> &[
         | Action::Tell { .. }
         | Action::Hush { .. }
         | Action::Started { .. }
-        | Action::MissingInterfaces { .. } => &[],
+        | Action::MissingInterfaces { .. }
+        | Action::Show { .. }
+        | Action::Explain { .. }
+        | Action::Silent { .. } => &[],
     }
 }
 

@@ -1,7 +1,7 @@
 //! Which nodes may announce, and where their speakers are, as the API says. Pure.
 //!
 //! ```text
-//! Nodes [, speaker pods] --candidates--> Candidates { up, down } --> electorate
+//! Nodes [, speaker pods] --candidates--> Candidates { up, down, barred } --> electorate
 //!          speaker pods  --peers-------> name, address           --> membership
 //! ```
 //! Up is here a node that is Ready and, where the speaker knows how its pods are labelled, has a Ready speaker pod.
@@ -20,6 +20,36 @@ pub struct Candidates {
     pub up: BTreeSet<String>,
     /// Allowed, but not known to be alive: used for a Service when nobody in `up` may announce it.
     pub down: BTreeSet<String>,
+    /// May not announce, and why.
+    pub barred: BTreeMap<String, Barred>,
+}
+
+/// A node that may not announce.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Barred {
+    /// Why.
+    pub bar: Bar,
+    /// A speaker is alive there and can still tell what it sees.
+    pub awake: bool,
+}
+
+/// Why a node may not announce.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Bar {
+    /// It is excluded from load balancing by its label.
+    Excluded,
+    /// Its network is not set up.
+    NetworkUnavailable,
+    /// No speaker runs there.
+    NoSpeaker,
+}
+
+impl Candidates {
+    /// The nodes on which a speaker is alive, whether it may announce or not.
+    pub fn speakers(&self) -> impl Iterator<Item = &str> {
+        let barred = self.barred.iter().filter_map(|(name, barred)| barred.awake.then_some(name));
+        self.up.iter().chain(barred).map(String::as_str)
+    }
 }
 
 /// How liveness is found out.
@@ -117,8 +147,18 @@ impl Members {
                 Self::EveryNode => Some(true),
                 Self::SpeakerPods => speakers.get(name.as_str()).copied(),
             };
-            let Some(speaking) = speaker.filter(|_| !excluded && !node.network_unavailable) else { continue };
-            let side = if speaking && node.ready { &mut candidates.up } else { &mut candidates.down };
+            let awake = speaker == Some(true) && node.ready;
+            let bar = match speaker {
+                _ if excluded => Some(Bar::Excluded),
+                _ if node.network_unavailable => Some(Bar::NetworkUnavailable),
+                None => Some(Bar::NoSpeaker),
+                Some(_) => None,
+            };
+            if let Some(bar) = bar {
+                candidates.barred.insert(name.clone(), Barred { bar, awake });
+                continue;
+            }
+            let side = if awake { &mut candidates.up } else { &mut candidates.down };
             side.insert(name.clone());
         }
         candidates
@@ -183,6 +223,22 @@ mod tests {
         assert_eq!(candidates(Members::EveryNode, &nodes, &[]), both(&["c"], &[]));
         let overlooked = Members::EveryNode.candidates(named(&nodes).iter(), [].iter(), true);
         assert_eq!(overlooked.up.into_iter().collect::<Vec<_>>(), ["a", "c"]);
+    }
+
+    #[test]
+    fn a_barred_node_says_why_and_whether_its_speaker_can_still_tell() {
+        let mut excluded = node(true);
+        excluded.labels.insert(names::LABEL_EXCLUDE_BALANCERS.to_owned(), String::new());
+        let mut cut = node(false);
+        cut.network_unavailable = true;
+        let nodes = named(&[("a", excluded), ("b", cut), ("c", node(true)), ("d", node(true))]);
+        let pods = [pod("a", true), pod("b", true), pod("d", true)];
+        let found = Members::SpeakerPods.candidates(nodes.iter(), pods.iter(), false);
+        let barred: Vec<_> = found.barred.iter().map(|(name, at)| (name.as_str(), at.bar, at.awake)).collect();
+        let expected =
+            [("a", Bar::Excluded, true), ("b", Bar::NetworkUnavailable, false), ("c", Bar::NoSpeaker, false)];
+        assert_eq!(barred, expected);
+        assert_eq!(found.speakers().collect::<Vec<_>>(), ["d", "a"]);
     }
 
     #[test]

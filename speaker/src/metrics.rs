@@ -24,6 +24,7 @@ pub struct Metrics {
     /// What the speakers say to one another.
     pub membership: MembershipMetrics,
     announced: Family<AnnouncedLabels, Gauge>,
+    not_announced: Family<SilentLabels, Gauge>,
     configuration: ConfigurationMetrics,
 }
 
@@ -90,6 +91,12 @@ struct AnnouncedLabels {
     ip: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SilentLabels {
+    service: String,
+    reason: &'static str,
+}
+
 impl Metrics {
     /// Metrics that `registry` shows.
     pub fn register(registry: &mut Registry) -> Self {
@@ -139,6 +146,11 @@ impl Metrics {
             "Number of datagrams between the speakers, by what became of them",
             membership.datagrams.clone(),
         );
+        registry.register(
+            "metallb_speaker_not_announced",
+            "Services with an address that no node announces, by reason; shown by one speaker for all of them",
+            all.not_announced.clone(),
+        );
         all
     }
 
@@ -150,6 +162,16 @@ impl Metrics {
     /// Takes back what [`Metrics::announced`] showed: the series disappears.
     pub fn withdrawn(&self, service: String, protocol: &'static str, node: &str, ip: IpAddr) {
         self.announced.remove(&labels(service, protocol, node, ip));
+    }
+
+    /// Shows that no node announces `service` (`namespace/name`), for this reason.
+    pub fn silent(&self, service: String, reason: &'static str) {
+        self.not_announced.get_or_create(&SilentLabels { service, reason }).set(1);
+    }
+
+    /// Takes back what [`Metrics::silent`] showed: the series disappears.
+    pub fn no_longer_silent(&self, service: String, reason: &'static str) {
+        self.not_announced.remove(&SilentLabels { service, reason });
     }
 
     /// Counts processed changes of Kubernetes objects.
@@ -245,6 +267,7 @@ mod tests {
         metrics.layer2.gratuitous(ip);
         metrics.layer2.dropped(Dropped::NoPermit);
         metrics.announced("default/web".to_owned(), "layer2", "node-a", ip);
+        metrics.silent("default/db".to_owned(), "noEndpoint");
         metrics.configuration(0);
         assert!(!registry.encode().contains("membership_datagrams_total{"), "{}", registry.encode());
         metrics.membership.started(Arc::default());
@@ -257,6 +280,7 @@ mod tests {
             "metallb_layer2_frames_dropped{reason=\"malformed\"} 0",
             "metallb_layer2_frames_dropped{reason=\"no_permit\"} 1",
             "metallb_speaker_announced{service=\"default/web\",protocol=\"layer2\",node=\"node-a\",ip=\"192.0.2.10\"} 1",
+            "metallb_speaker_not_announced{service=\"default/db\",reason=\"noEndpoint\"} 1",
             "metallb_k8s_client_config_loaded_bool 1",
             "metallb_speaker_members 3",
             "metallb_speaker_pauses 1",
@@ -267,6 +291,8 @@ mod tests {
             assert!(text.lines().any(|found| found == line), "{line} is missing in:\n{text}");
         }
         metrics.withdrawn("default/web".to_owned(), "layer2", "node-a", ip);
-        assert!(!registry.encode().contains("metallb_speaker_announced{"));
+        metrics.no_longer_silent("default/db".to_owned(), "noEndpoint");
+        let text = registry.encode();
+        assert!(!text.contains("announced{"), "a series goes with what it told:\n{text}");
     }
 }

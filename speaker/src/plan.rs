@@ -1,17 +1,20 @@
 //! What is decided: from decisions about Services to changes on the wire and to what people are told. Pure.
 //!
 //! ```text
-//! State + Dirty --decide each--> new announcements --compare with Announced--> [Action]
-//!                                          |
-//!                    several Services may hold one address: it is withdrawn with the last of them
+//! State + Dirty --decide each--> new announcements --compare with Announced--> [Action]   to the wire
+//!                      |                   |
+//!                      |  several Services may hold one address: it is withdrawn with the last of them
+//!                      +--> what people are told of it --compare with what they were told--> [Action]
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use crate::announce::silence::Silence;
 use crate::announce::{Announcement, Interfaces, Reason};
 use crate::standings::Standings;
 use crate::state::{Dirty, ServiceKey, State};
+use crate::status::Stand;
 
 /// What this node announces at the moment.
 #[derive(Debug, Default)]
@@ -19,6 +22,17 @@ pub struct Announced {
     services: BTreeMap<ServiceKey, Announcement>,
     holders: BTreeMap<IpAddr, BTreeMap<ServiceKey, Interfaces>>,
     standings: Standings,
+    told: BTreeMap<ServiceKey, Told>,
+}
+
+/// What people were told of a Service that there is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Told {
+    stand: Stand,
+    /// Why this node does not announce it.
+    reason: Option<Reason>,
+    /// Why no node does, where it is up to this node to say so.
+    silence: Option<Silence>,
 }
 
 /// One thing to do.
@@ -69,6 +83,29 @@ pub enum Action {
         /// The address.
         ip: IpAddr,
     },
+    /// Show in the API how this node stands to the Service from now on.
+    Show {
+        /// The Service.
+        service: ServiceKey,
+        /// How it stands; `None` when there is no such Service.
+        stand: Option<Stand>,
+    },
+    /// Note why this node does not announce the Service.
+    Explain {
+        /// The Service.
+        service: ServiceKey,
+        /// Why.
+        reason: Reason,
+    },
+    /// Tell why no node announces the Service, or that this is over or no longer this node's to tell.
+    Silent {
+        /// The Service.
+        service: ServiceKey,
+        /// What was told before.
+        before: Option<Silence>,
+        /// What holds now.
+        now: Option<Silence>,
+    },
 }
 
 /// Decides anew about the dirty Services. `announced` afterwards is what holds once the actions are done, in their order.
@@ -78,6 +115,7 @@ pub fn plan(state: &State, announced: &mut Announced, dirty: &Dirty) -> Vec<Acti
     for service in subjects(state, announced, dirty) {
         let (decision, leaders) = state.judge(&service);
         announced.standings.set(&service, leaders, state.node());
+        announced.explain(state, &service, &decision, &mut told);
         announced.replace(service, decision, &mut touched, &mut told);
     }
     let mut actions = Vec::new();
@@ -98,7 +136,8 @@ pub fn plan(state: &State, announced: &mut Announced, dirty: &Dirty) -> Vec<Acti
 
 fn subjects(state: &State, announced: &Announced, dirty: &Dirty) -> BTreeSet<ServiceKey> {
     if dirty.all {
-        state.services().chain(announced.services.keys()).chain(&dirty.services).cloned().collect()
+        let known = announced.services.keys().chain(announced.told.keys());
+        state.services().chain(known).chain(&dirty.services).cloned().collect()
     } else {
         let involved = dirty.gone.iter().flat_map(|node| announced.standings.involving(node));
         dirty.services.iter().chain(involved).cloned().collect()
@@ -125,6 +164,34 @@ impl Announced {
     fn interfaces(&self, ip: IpAddr) -> Option<Interfaces> {
         let holders = self.holders.get(&ip)?;
         holders.values().cloned().reduce(|all, more| all.union(&more))
+    }
+
+    /// Collects what people are to be told of a decision.
+    fn explain(
+        &mut self,
+        state: &State,
+        service: &ServiceKey,
+        decision: &Result<Announcement, Reason>,
+        actions: &mut Vec<Action>,
+    ) {
+        let now = told(state, service, decision);
+        let before = self.told.remove(service);
+        let stand = now.as_ref().map(|now| now.stand.clone());
+        if before.as_ref().map(|before| &before.stand) != stand.as_ref() {
+            actions.push(Action::Show { service: service.clone(), stand });
+        }
+        let reason = now.as_ref().and_then(|now| now.reason.clone());
+        if let Some(reason) = reason
+            && before.as_ref().and_then(|before| before.reason.as_ref()) != Some(&reason)
+        {
+            actions.push(Action::Explain { service: service.clone(), reason });
+        }
+        let before = before.and_then(|before| before.silence);
+        let silence = now.as_ref().and_then(|now| now.silence.clone());
+        if before != silence {
+            actions.push(Action::Silent { service: service.clone(), before, now: silence });
+        }
+        self.told.extend(now.map(|now| (service.clone(), now)));
     }
 
     /// Puts a decision in force. `touched` collects the addresses concerned with what held for them before.
@@ -180,6 +247,32 @@ impl Announced {
             }
         }
     }
+}
+
+/// What there is to tell; `None` for a Service that is gone or not ours.
+fn told(state: &State, service: &ServiceKey, decision: &Result<Announcement, Reason>) -> Option<Told> {
+    let told = match decision {
+        Ok(announcement) if announcement.addresses.is_empty() => {
+            let silence = Some(Silence::NoInterface(state.node().to_owned()));
+            Told { stand: Stand::Nobody, reason: Some(Reason::NoInterface), silence }
+        }
+        Ok(announcement) => {
+            let interfaces = announcement.addresses.values().cloned().reduce(|all, more| all.union(&more));
+            let shown = match interfaces {
+                Some(Interfaces::Named(names)) => names.intersection(state.interfaces()).cloned().collect(),
+                Some(Interfaces::All) | None => Vec::new(),
+            };
+            Told { stand: Stand::Ours(shown), reason: None, silence: None }
+        }
+        Err(Reason::ServiceDeleted | Reason::NotLoadBalancer) => return None,
+        Err(reason) => {
+            let silence = state.is_teller(service).then(|| state.silence(service)).flatten();
+            let certain = silence.as_ref().is_some_and(Silence::is_certain);
+            let stand = if certain { Stand::Nobody } else { Stand::Others };
+            Told { stand, reason: Some(reason.clone()), silence }
+        }
+    };
+    Some(told)
 }
 
 #[cfg(test)]

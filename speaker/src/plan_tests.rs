@@ -25,13 +25,38 @@ impl Speaker {
         let mut speaker = Self { state: complete(), announced: Announced::default() };
         let all = Dirty { all: true, ..Dirty::default() };
         let actions = plan(&speaker.state, &mut speaker.announced, &all);
-        (speaker, actions)
+        (speaker, changes(actions))
     }
 
-    fn on(&mut self, inputs: Vec<Input>) -> Vec<Action> {
+    /// Every action.
+    fn all_on(&mut self, inputs: Vec<Input>) -> Vec<Action> {
         let dirty = feed(&mut self.state, inputs);
         plan(&self.state, &mut self.announced, &dirty)
     }
+
+    /// The actions on the wire and what is told of them.
+    fn on(&mut self, inputs: Vec<Input>) -> Vec<Action> {
+        changes(self.all_on(inputs))
+    }
+
+    /// How the API is to show this node's stand, and what is told about Services that nobody announces.
+    fn shown(&mut self, inputs: Vec<Input>) -> (Vec<Option<Stand>>, Vec<Option<&'static str>>) {
+        let (mut stands, mut silences) = (Vec::new(), Vec::new());
+        for action in self.all_on(inputs) {
+            if let Action::Show { stand, .. } = action {
+                stands.push(stand);
+            } else if let Action::Silent { now, .. } = action {
+                silences.push(now.as_ref().map(Silence::reason));
+            }
+        }
+        (stands, silences)
+    }
+}
+
+fn changes(actions: Vec<Action>) -> Vec<Action> {
+    let explains =
+        |action: &Action| matches!(action, Action::Show { .. } | Action::Explain { .. } | Action::Silent { .. });
+    actions.into_iter().filter(|action| !explains(action)).collect()
 }
 
 fn announce(text: &str) -> Action {
@@ -168,6 +193,94 @@ fn an_owner_is_watched_by_who_stands_behind_it_and_replaced_when_it_dies() {
     assert_eq!(speaker.announced.watched().count(), 0);
 }
 
+fn ours(interfaces: &[&str]) -> Option<Stand> {
+    Some(Stand::Ours(interfaces.iter().map(|name| (*name).to_owned()).collect()))
+}
+
+/// The three nodes, of which only node-b is alive: it tells whatever there is to tell.
+fn alone() -> Speaker {
+    let (mut speaker, _) = Speaker::new();
+    speaker.on(["node-a", "node-c"].map(|name| Input::Node(Event::Apply(node(name, false)))).to_vec());
+    speaker
+}
+
+#[test]
+fn i14_the_api_shows_each_change_of_what_this_node_announces_once() {
+    let mut speaker = alone();
+    let named = |interfaces: &[&str]| {
+        let interfaces = interfaces.iter().map(|name| (*name).to_owned()).collect();
+        vec![Input::L2Advertisement(Event::Apply(advertisement(L2AdvertisementSpec {
+            interfaces,
+            ..Default::default()
+        })))]
+    };
+    assert_eq!(speaker.shown(named(&["eth0"])), (vec![ours(&["eth0"])], vec![]));
+    assert_eq!(
+        speaker.shown(named(&["eth0", "eth7"])),
+        (vec![], vec![]),
+        "eth7 does not exist, nothing changes on the wire"
+    );
+    assert_eq!(speaker.shown(named(&[])), (vec![ours(&[])], vec![]));
+    let silent = (vec![Some(Stand::Nobody)], vec![Some("noInterface")]);
+    assert_eq!(speaker.shown(named(&["eth7"])), silent);
+    assert_eq!(speaker.shown(named(&[])), (vec![ours(&[])], vec![None]));
+    let gone = vec![Input::Service(Event::Delete(service("web", "10.0.0.1")))];
+    assert_eq!(speaker.shown(gone), (vec![None], vec![]));
+}
+
+#[test]
+fn r18_a_service_that_loses_its_last_announcer_is_told_of_and_taken_back_when_it_has_one() {
+    let mut speaker = alone();
+    let gone = || vec![Input::EndpointSlice(Event::Delete(slice("web", "node-a")))];
+    assert_eq!(speaker.shown(gone()), (vec![Some(Stand::Nobody)], vec![Some("noEndpoint")]));
+    assert_eq!(speaker.shown(gone()), (vec![], vec![]));
+    let back = vec![Input::EndpointSlice(Event::Apply(slice("web", "node-a")))];
+    assert_eq!(speaker.shown(back), (vec![ours(&[])], vec![None]));
+    let pending = vec![Input::Service(Event::Apply(service("new", "")))];
+    assert_eq!(
+        speaker.shown(pending),
+        (vec![Some(Stand::Others)], vec![]),
+        "the controller tells why it has no address"
+    );
+    let foreign = vec![Input::Service(Event::Apply(service("new", "192.0.2.1")))];
+    assert_eq!(speaker.shown(foreign), (vec![Some(Stand::Nobody)], vec![Some("ipNotAllowed")]));
+    let gone = vec![Input::Service(Event::Delete(service("new", "192.0.2.1")))];
+    assert_eq!(speaker.shown(gone), (vec![None], vec![None]));
+}
+
+#[test]
+fn every_reason_is_noted_once_also_of_a_service_that_was_never_announced() {
+    let (mut speaker, _) = Speaker::new();
+    let explained = |actions: Vec<Action>| -> Vec<Reason> {
+        let reason = |action| if let Action::Explain { reason, .. } = action { Some(reason) } else { None };
+        actions.into_iter().filter_map(reason).collect()
+    };
+    let new = || vec![Input::Service(Event::Apply(service("new", "192.0.2.1")))];
+    assert_eq!(explained(speaker.all_on(new())), [Reason::IpNotAllowed]);
+    let slices = Input::EndpointSlice(Event::Apply(slice("new", "node-c")));
+    assert_eq!(explained(speaker.all_on(vec![slices])), [], "the reason is the same");
+    let pending = vec![Input::Service(Event::Apply(service("new", "")))];
+    assert_eq!(explained(speaker.all_on(pending)), [Reason::NoIpAllocated]);
+}
+
+#[test]
+fn r19_a_change_of_one_service_is_a_decision_about_all_that_share_its_address() {
+    let (mut speaker, _) = Speaker::new();
+    let mut local = service("web2", "10.0.0.1");
+    local.spec.external_traffic_policy = Some("Local".to_owned());
+    // Only node-c can serve the second one, so the address goes there, although node-b comes first in the order.
+    let actions = speaker.on(vec![
+        Input::EndpointSlice(Event::Apply(slice("web2", "node-c"))),
+        Input::Service(Event::Apply(local.clone())),
+    ]);
+    assert_eq!(actions[0], Action::Withdraw { ip: ip("10.0.0.1") });
+    let actions = speaker.on(vec![Input::EndpointSlice(Event::Apply(slice("web2", "node-b")))]);
+    assert_eq!(actions, [announce("10.0.0.1"), started("web", "10.0.0.1"), started("web2", "10.0.0.1")]);
+    let actions = speaker
+        .on(vec![Input::EndpointSlice(Event::Delete(slice("web2", "node-b"))), Input::Service(Event::Delete(local))]);
+    assert_eq!(actions.len(), 1, "the other one stays: {actions:?}");
+}
+
 proptest! {
     /// A shortcut must not change what comes out.
     #[test]
@@ -197,7 +310,8 @@ proptest! {
             speaker.on(vec![members(&alive, &lost), Input::Node(Event::Apply(node("node-c", ready)))]);
             let again = Dirty { all: true, ..Dirty::default() };
             let watched: BTreeSet<String> = speaker.announced.watched().map(str::to_owned).collect();
-            prop_assert_eq!(plan(&speaker.state, &mut speaker.announced, &again), []);
+            // What is told of a Service that nobody announces may pass to another node; that is looked for afterwards.
+            prop_assert_eq!(changes(plan(&speaker.state, &mut speaker.announced, &again)), []);
             let now: BTreeSet<String> = speaker.announced.watched().map(str::to_owned).collect();
             prop_assert_eq!(watched, now);
         }
@@ -234,7 +348,12 @@ proptest! {
                         prop_assert!(told.remove(&(service.clone(), ip)));
                     }
                 }
-                Action::Tell { .. } | Action::Hush { .. } | Action::MissingInterfaces { .. } => {}
+                Action::Tell { .. }
+                | Action::Hush { .. }
+                | Action::MissingInterfaces { .. }
+                | Action::Show { .. }
+                | Action::Explain { .. }
+                | Action::Silent { .. } => {}
             }
         }
         let mut decided = BTreeSet::new();

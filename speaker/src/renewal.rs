@@ -163,7 +163,7 @@ mod tests {
 
     /// The API calls a, b and c up, and d allowed but down.
     fn planned(alive: &[&str], pauses: u64) -> Planned {
-        let candidates = Candidates { up: set(&["a", "b", "c"]), down: set(&["d"]) };
+        let candidates = Candidates { up: set(&["a", "b", "c"]), down: set(&["d"]), ..Candidates::default() };
         Planned { candidates, alive: Some(set(alive)), pauses }
     }
 

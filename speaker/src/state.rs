@@ -21,12 +21,18 @@ use membership::NodeName;
 use runtime::index::{Changes, Index, map_event};
 use runtime::watch::{Broken, Event};
 
-use crate::announce::l2::{self, Subject, View};
+use crate::announce::endpoints::Serving;
+use crate::announce::l2::{self, Subject, View, teller};
+use crate::announce::silence::Silence;
 use crate::announce::{Announcement, Leaders, Reason};
 use crate::electorate::{Change, Electorate};
 use crate::members::{self, Candidates, Members, NodeFacts, PodFacts};
 use crate::problem::Problem;
+use crate::sharing::Sharing;
 use crate::slices::Slices;
+
+/// Interfaces of a node that were not seen yet.
+static NOTHING: BTreeSet<String> = BTreeSet::new();
 
 /// Names a Service.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -124,6 +130,7 @@ struct ServiceFacts {
 pub struct State {
     settings: Settings,
     services: Index<ServiceKey, ServiceFacts>,
+    sharing: Sharing,
     slices: Slices,
     nodes: Index<String, NodeFacts>,
     pods: Index<(String, String), PodFacts>,
@@ -154,6 +161,7 @@ impl State {
         Self {
             settings,
             services: Index::new(),
+            sharing: Sharing::default(),
             slices: Slices::default(),
             nodes: Index::new(),
             pods: Index::new(),
@@ -188,7 +196,11 @@ impl State {
                 let changes = self.services.apply(event);
                 self.touch(changes);
             }
-            Input::EndpointSlice(event) => self.dirty.services.extend(self.slices.apply(event)),
+            Input::EndpointSlice(event) => {
+                for service in self.slices.apply(event) {
+                    self.dirty.services.extend(self.sharing.group(&service));
+                }
+            }
             Input::Node(event) => {
                 let event = map_event(event, |node| (node.name_any(), NodeFacts::from(node)));
                 let changed = !self.nodes.apply(event).is_empty();
@@ -234,8 +246,12 @@ impl State {
     }
 
     fn touch(&mut self, changes: Changes<ServiceKey>) {
-        self.dirty.services.extend(changes.upserted);
-        self.dirty.services.extend(changes.removed);
+        for service in changes.upserted.into_iter().chain(changes.removed) {
+            let facts = self.services.get(&service).filter(|facts| facts.ours && facts.load_balancer);
+            let addresses = facts.and_then(|facts| facts.addresses.as_deref().ok()).unwrap_or_default();
+            self.dirty.services.extend(self.sharing.set(&service, addresses));
+            self.dirty.services.insert(service);
+        }
     }
 
     /// Whether every list was complete at least once; before that nothing is decided.
@@ -386,6 +402,11 @@ impl State {
         &self.settings.node
     }
 
+    /// Names of this node's interfaces, as far as they are known.
+    pub fn interfaces(&self) -> &BTreeSet<String> {
+        self.interfaces.as_ref().unwrap_or(&NOTHING)
+    }
+
     /// All Services there are.
     pub fn services(&self) -> impl Iterator<Item = &ServiceKey> {
         self.services.iter().map(|(key, _)| key)
@@ -414,22 +435,56 @@ impl State {
             return refused(Reason::NotLoadBalancer);
         }
         let Ok(addresses) = &service.addresses else { return refused(Reason::InvalidIp) };
-        static NOTHING: BTreeSet<String> = BTreeSet::new();
-        let view = View {
+        let group = self.group(key);
+        l2::judge(&self.view(), &Self::subject(addresses, service, &self.slices.serving(key)), &subjects(&group))
+    }
+
+    /// Why no node announces the Service, as far as it is ours and has an address.
+    pub fn silence(&self, key: &ServiceKey) -> Option<Silence> {
+        let service = self.services.get(key).filter(|service| service.ours && service.load_balancer)?;
+        let Ok(addresses) = &service.addresses else { return Some(Silence::InvalidIp) };
+        let group = self.group(key);
+        l2::silence(&self.view(), &Self::subject(addresses, service, &self.slices.serving(key)), &subjects(&group))
+    }
+
+    /// Whether this node is the one that tells why nobody announces the Service. With no speaker known to be alive everybody
+    /// is: better told twice than not at all.
+    pub fn is_teller(&self, key: &ServiceKey) -> bool {
+        teller(self.candidates().speakers(), key).is_none_or(|teller| teller == self.settings.node)
+    }
+
+    fn view(&self) -> View<'_> {
+        View {
             node: &self.settings.node,
             config: &self.config,
             candidates: self.electorate.candidates(),
-            interfaces: self.interfaces.as_ref().unwrap_or(&NOTHING),
-        };
-        let subject = Subject {
+            interfaces: self.interfaces(),
+        }
+    }
+
+    /// The Services that share addresses with this one, itself included, each with where it can be served.
+    fn group(&self, key: &ServiceKey) -> Vec<(&ServiceFacts, Serving)> {
+        let keys = self.sharing.group(key);
+        keys.iter().filter_map(|key| Some((self.services.get(key)?, self.slices.serving(key)))).collect()
+    }
+
+    fn subject<'a>(addresses: &'a [IpAddr], service: &'a ServiceFacts, serving: &'a Serving) -> Subject<'a> {
+        Subject {
             addresses,
             labels: &service.labels,
             shares_address: service.shares_address,
             local: service.local,
-            serving: &self.slices.serving(key),
-        };
-        l2::judge(&view, &subject)
+            serving,
+        }
     }
+}
+
+fn subjects<'a>(group: &'a [(&ServiceFacts, Serving)]) -> Vec<Subject<'a>> {
+    let subject = |(service, serving): &'a (&ServiceFacts, Serving)| {
+        let addresses = service.addresses.as_deref().unwrap_or_default();
+        State::subject(addresses, service, serving)
+    };
+    group.iter().map(subject).collect()
 }
 
 fn object_key(object: &impl ResourceExt) -> (String, String) {

@@ -128,7 +128,8 @@ fn only_what_matters_makes_services_dirty() {
     assert_eq!(feed(&mut state, vec![Input::Pool(Event::Apply(Ok(counted)))]), Dirty::default());
     let dirty = feed(&mut state, vec![Input::EndpointSlice(Event::Apply(slice("web", "node-c")))]);
     assert_eq!(dirty, Dirty { services: BTreeSet::from([key("web")]), ..Dirty::default() });
-    assert!(feed(&mut state, vec![Input::Node(Event::Apply(node("node-b", false)))]).all);
+    let dirty = feed(&mut state, vec![Input::Node(Event::Apply(node("node-b", false)))]);
+    assert_eq!(dirty, Dirty { gone: BTreeSet::from(["node-b".to_owned()]), ..Dirty::default() });
     assert_eq!(state.decide(&key("web")), Err(Reason::NotOwner(Owner::Node("node-a".to_owned()))));
 }
 

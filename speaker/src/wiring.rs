@@ -56,7 +56,9 @@ use crate::plan::{Announced, plan};
 use crate::problem::Problem;
 use crate::renewal::{OwnershipMode, Planned, Renewal};
 use crate::renewal_task::{self, Sources};
-use crate::state::{Input, State};
+use crate::state::{Dirty, Input, ServiceKey, State};
+use crate::status::{self, Desk};
+use crate::tell::{self, Complaints};
 
 /// Where the ConfigMap `metallb-excludel2` is mounted.
 const EXCLUSIONS: &str = "/etc/metallb/excludel2.yaml";
@@ -155,18 +157,34 @@ pub async fn speak(args: Args) -> anyhow::Result<()> {
     let (verdicts, seen) = watch::channel(Verdict::unknown());
     let until = shutdown.clone();
     let place = configuration_state::Place { namespace, node: settings.node.clone(), pod: args.pod_name.clone() };
+    let (statuses, complaints) = (Desk::default(), Complaints::default());
+    let showing = status::keep(client.clone(), place.clone(), statuses.clone(), watch_metrics.clone());
     let keeping = configuration_state::keep(client.clone(), place, seen, watch_metrics);
     tasks.spawn("the keeper of the ConfigurationState", async move {
         until.or(keeping).await;
         Ok(())
     });
-    let apply = Apply { commands, metrics, events: Publisher::new(client, COMPONENT) };
+    let events = Publisher::new(client, COMPONENT);
+    let until = shutdown.clone();
+    tasks.spawn("the keeper of the ServiceL2Statuses", async move {
+        until.or(showing).await;
+        Ok(())
+    });
+    let until = shutdown.clone();
+    let telling = tell::tell(complaints.clone(), events.clone());
+    tasks.spawn("the teller of Services that nobody announces", async move {
+        until.or(telling).await;
+        Ok(())
+    });
+    let apply = Apply { commands, metrics, events, statuses, complaints };
     let until = shutdown.clone();
     let ownership = Ownership { mode: args.l2_ownership, permit, gained, plans, bind, wanted };
     tasks.spawn("the owner of the announcements", async move {
         until.or(own(State::new(settings), inputs, apply, health, verdicts, ownership)).await;
         Ok(())
     });
+    // MetalLB's line; scripts wait for it.
+    tracing::info!("Starting Manager");
     tasks.run(GRACE).await
 }
 
@@ -371,8 +389,14 @@ async fn own(
                     handover.healed(now);
                 }
                 let lingers = ownership.hands_over(now);
-                let actions = handover.pass(now, actions, |service| lingers && state.can_serve(service));
+                let lingers = |service: &ServiceKey| lingers && state.can_serve(service);
+                let actions = handover.pass(now, actions, lingers);
                 apply.all(&state, actions);
+                if !dirty.gone.is_empty() {
+                    // What hurries is done. What is told of all the others may have become this node's to tell.
+                    let told = plan(&state, &mut announced, &Dirty { all: true, ..Dirty::default() });
+                    apply.all(&state, handover.pass(now, told, lingers));
+                }
                 ownership.publish(&mut state, &announced);
                 report(&state, &mut problems, &apply);
                 if state.is_judged() {

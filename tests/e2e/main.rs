@@ -15,6 +15,7 @@ mod idle;
 mod install;
 mod l2_failover;
 mod l2_service;
+mod l2_status;
 mod leadership;
 mod metrics;
 mod outage;
@@ -41,6 +42,7 @@ fn trials(suite: &Suite) -> Vec<Trial> {
         install::trials(suite),
         l2_service::trials(suite),
         l2_failover::trials(suite),
+        l2_status::trials(suite),
         outage::trials(suite),
         controller_restart::trials(suite),
         seed_controller::trials(suite),

@@ -127,7 +127,8 @@ fn the_ownership_mode_is_a_flag_of_the_speaker_and_only_when_it_is_set() {
     ] {
         let objects = render(&metallb(json!({"speakerConfig": config})), &facts()).unwrap();
         let args = |kind| &find(&objects, kind)["spec"]["template"]["spec"]["containers"][0]["args"];
-        let given = |kind| args(kind).as_array().unwrap().iter().filter_map(Value::as_str).find(|arg| arg.contains("l2-"));
+        let given =
+            |kind| args(kind).as_array().unwrap().iter().filter_map(Value::as_str).find(|arg| arg.contains("l2-"));
         assert_eq!((given(Kind::DaemonSet), given(Kind::Deployment)), (flag, None), "{config}");
     }
 }

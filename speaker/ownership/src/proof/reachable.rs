@@ -22,18 +22,8 @@ use crate::tuning::Tuning;
 use crate::{Input, Millis};
 
 /// Time in small numbers: what lasts 3 s in the product lasts 2 here.
-pub(super) const SMALL: Tuning = Tuning {
-    duration: 2,
-    margin: 1,
-    renew: 1,
-    answer: 1,
-    retry: 0,
-    gap: 0,
-    poll: 1,
-    idle: 1,
-    patience: 1,
-    room: 1000,
-};
+pub(super) const SMALL: Tuning =
+    Tuning { duration: 2, margin: 1, renew: 1, answer: 1, retry: 0, gap: 0, poll: 1, idle: 1, patience: 1, room: 1000 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
@@ -250,15 +240,12 @@ impl World {
         let mut world = self.clone();
         world.stalled.fill(false);
         world.cut.fill(false);
-        let wanted = |world: &Self, address: &IpAddr| {
-            world.hosts.iter().any(|host| host.core.wants.contains_key(address))
-        };
-        let owned = |world: &Self, address: &IpAddr| {
-            world.hosts.iter().any(|host| host.answers(Millis(world.now), address))
-        };
-        let orphan = |world: &Self| {
-            (0..2).map(address).find(|address| wanted(world, address) && !owned(world, address))
-        };
+        let wanted =
+            |world: &Self, address: &IpAddr| world.hosts.iter().any(|host| host.core.wants.contains_key(address));
+        let owned =
+            |world: &Self, address: &IpAddr| world.hosts.iter().any(|host| host.answers(Millis(world.now), address));
+        let orphan =
+            |world: &Self| (0..2).map(address).find(|address| wanted(world, address) && !owned(world, address));
         let mut quiet = 0;
         for _ in 0..60 {
             world.calm();

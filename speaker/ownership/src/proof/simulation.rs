@@ -208,7 +208,9 @@ impl World {
         host.requests.push(request);
         host.carry_out(self.now, 0, &mut self.store);
         let request = host.requests.pop().unwrap();
-        if self.trace && let State::Wrote(result) = &request.state {
+        if self.trace
+            && let State::Wrote(result) = &request.state
+        {
             println!("{:>6} {} stored: {result:?}", self.now, NAMES[node]);
         }
         if self.nodes[node].deaf <= self.now {
@@ -233,7 +235,9 @@ impl World {
     fn follow_up(&mut self, node: usize) {
         let life = self.nodes[node].host.life;
         for request in std::mem::take(&mut self.nodes[node].host.requests) {
-            if self.trace && let State::Write(draft) = &request.state {
+            if self.trace
+                && let State::Write(draft) = &request.state
+            {
                 println!("{:>6} {} writes {:?} {:?}", self.now, NAMES[node], draft.expect, draft.claims.encode());
             }
             self.order += 1;
@@ -243,12 +247,18 @@ impl World {
             self.schedule(self.now + delay, What::CarryOut(key));
         }
         if !self.nodes[node].host.withdrawn.is_empty() {
-            let delay = if self.stormy && self.dice.below(10) == 0 { self.dice.below(4_000) } else { self.dice.below(5) };
+            let delay =
+                if self.stormy && self.dice.below(10) == 0 { self.dice.below(4_000) } else { self.dice.below(5) };
             self.schedule(self.now + delay, What::Silence(node, life));
         }
         if self.trace {
             let Host { table, permit, .. } = &self.nodes[node].host;
-            println!("{:>6} {} {table:?} until {}", self.now, NAMES[node], i128::from(permit.0) - i128::from(self.nodes[node].offset));
+            println!(
+                "{:>6} {} {table:?} until {}",
+                self.now,
+                NAMES[node],
+                i128::from(permit.0) - i128::from(self.nodes[node].offset)
+            );
         }
         self.plan_wake(node);
     }
@@ -288,7 +298,9 @@ impl World {
             0 | 1 => self.nodes[node].stopped = until,
             2 => self.nodes[node].cut = until,
             3 => self.nodes[node].deaf = until,
-            4 | 5 => (self.nodes[node].slow, self.nodes[node].slowness) = (until, [100, 600, 3_000][self.dice.index(3)]),
+            4 | 5 => {
+                (self.nodes[node].slow, self.nodes[node].slowness) = (until, [100, 600, 3_000][self.dice.index(3)])
+            }
             6 => _ = self.store.delete(&self.nodes[node].host.name.clone()),
             7 => {
                 let now = self.clock(node);
@@ -328,7 +340,8 @@ impl World {
             settled = if good { settled.or(Some(step * 50)) } else { None };
         }
         settled.filter(|settled| *settled <= QUIET - 3_000).ok_or_else(|| {
-            let owners: Vec<Vec<usize>> = (0..ADDRESSES).map(|index| self.answering(address(index)).collect()).collect();
+            let owners: Vec<Vec<usize>> =
+                (0..ADDRESSES).map(|index| self.answering(address(index)).collect()).collect();
             format!("not every address is owned by its first choice at last: {owners:?}")
         })
     }
