@@ -12,7 +12,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::announce::LAYER2;
 use crate::announce::silence::Silence;
-use crate::l2::announcer::Command;
+use crate::l2::announcer::{Command, Report};
 use crate::metrics::Metrics;
 use crate::plan::Action;
 use crate::problem::Problem;
@@ -20,10 +20,15 @@ use crate::state::{ServiceKey, State};
 use crate::status::Desk;
 use crate::tell::{Complaint, Complaints};
 
+/// Reason of the event about an address that another host uses.
+const ADDRESS_CONFLICT: &str = "addressConflict";
+
 /// The ways out of the speaker.
 pub struct Apply {
     /// To the network.
     pub commands: UnboundedSender<Vec<Command>>,
+    /// Ask the network whether another host has an address before it is announced for the first time.
+    pub probes: bool,
     /// To Prometheus.
     pub metrics: Metrics,
     /// To the users.
@@ -40,8 +45,9 @@ impl Apply {
         let mut batch = Vec::new();
         for action in actions {
             match action {
-                Action::Announce { ip, interfaces } => {
-                    batch.push(Command::Announce { ip, interfaces, probe: false });
+                Action::Announce { ip, interfaces, first } => {
+                    let probe = first && self.probes;
+                    batch.push(Command::Announce { ip, interfaces, probe });
                 }
                 Action::Withdraw { ip } => batch.push(Command::Withdraw { ip }),
                 Action::Tell { ip } => batch.push(Command::Tell { ip }),
@@ -106,6 +112,20 @@ impl Apply {
         self.complaints.put(service, complaint);
     }
 
+    /// Tells that another host uses an address of these Services, or that this is over.
+    pub fn conflict<'a>(&self, state: &State, services: impl Iterator<Item = &'a ServiceKey>, report: &Report) {
+        match report {
+            Report::Conflict { ip, mac, interface, announced } => {
+                let text = conflict(&ip.to_string(), &mac.to_string(), interface, state.node(), *announced);
+                tracing::warn!(event = ADDRESS_CONFLICT, ip = %ip, mac = %mac, interface, announced, "{text}");
+                services.for_each(|service| self.event(state, service, EventType::Warning, ADDRESS_CONFLICT, &text));
+            }
+            Report::Resolved { ip } => {
+                tracing::info!(event = ADDRESS_CONFLICT, ip = %ip, "nobody else uses the address any more, announcing it");
+            }
+        }
+    }
+
     /// Tells that an object is not in force. All speakers see the same, so they tell it together.
     pub fn problem(&self, problem: &Problem) {
         tracing::error!(event = "configuration", "configuration error: {problem}");
@@ -128,6 +148,14 @@ fn subject(state: &State, service: &ServiceKey) -> ObjectReference {
         uid: state.uid(service).map(str::to_owned),
         ..ObjectReference::default()
     }
+}
+
+/// Text of the event about another host with an address of ours (RFC 5227).
+fn conflict(ip: &str, mac: &str, interface: &str, node: &str, announced: bool) -> String {
+    let what =
+        format!("another host with hardware address {mac} uses LB IP {ip:?}, seen by node {node:?} on {interface}");
+    let then = if announced { "both answer for it" } else { "it is not announced until that host lets it go" };
+    format!("{what}; {then}: remove the address there, or take it out of the IPAddressPool")
 }
 
 /// MetalLB's text of the event that names the announcing node; tests and people look for the quoted name.

@@ -52,6 +52,10 @@ pub struct Args {
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true",
           action = clap::ArgAction::Set, value_parser = go_bool, hide_default_value = true)]
     pub ml_wan_config: bool,
+    /// Before an address is announced for the first time, ask for 200 ms whether another host has it (RFC 5227)
+    #[arg(long, env = "METALLB_L2_CONFLICT_PROBE", num_args = 0..=1, require_equals = true, default_value = "true",
+          default_missing_value = "true", action = clap::ArgAction::Set, value_parser = go_bool)]
+    pub l2_conflict_probe: bool,
     /// What has to hold before a node answers for an address: fast (it is the first of those who live, as far as it knows),
     /// quorum (besides, it hears more than half of the nodes), lease (besides, it holds a Lease)
     #[arg(long, env = "METALLB_L2_OWNERSHIP", value_enum, default_value_t = OwnershipMode::Fast)]

@@ -53,8 +53,8 @@ impl Handover {
                     self.leaving.remove(&ip);
                     passed.push(Action::Withdraw { ip });
                 }
-                Action::Announce { ip, interfaces } => {
-                    passed.push(Action::Announce { ip, interfaces });
+                Action::Announce { ip, interfaces, first } => {
+                    passed.push(Action::Announce { ip, interfaces, first });
                     // The announcer never stopped; but another node may have told everybody that it is there.
                     passed.extend(self.leaving.remove(&ip).map(|_| Action::Tell { ip }));
                 }
@@ -185,7 +185,7 @@ mod tests {
     fn an_address_that_comes_back_meanwhile_is_told_again_and_stays() {
         let mut handover = Handover::default();
         handover.pass(at(0), vec![withdraw("192.0.2.1"), stopped("192.0.2.1", other_node())], |_| true);
-        let back = Action::Announce { ip: ip("192.0.2.1"), interfaces: Interfaces::All };
+        let back = Action::Announce { ip: ip("192.0.2.1"), interfaces: Interfaces::All, first: false };
         assert_eq!(handover.pass(at(100), vec![back.clone()], |_| true), [back, Action::Tell { ip: ip("192.0.2.1") }]);
         assert_eq!((handover.deadline(), handover.due(at(400))), (None, vec![]));
     }

@@ -15,6 +15,7 @@ pub mod announce;
 pub mod apply;
 pub mod args;
 mod configuration_state;
+pub mod disputes;
 pub mod electorate;
 pub mod handover;
 pub mod l2;

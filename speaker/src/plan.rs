@@ -21,6 +21,8 @@ use crate::status::Stand;
 pub struct Announced {
     services: BTreeMap<ServiceKey, Announcement>,
     holders: BTreeMap<IpAddr, BTreeMap<ServiceKey, Interfaces>>,
+    /// New addresses for which no node was elected yet.
+    unclaimed: BTreeSet<IpAddr>,
     standings: Standings,
     told: BTreeMap<ServiceKey, Told>,
 }
@@ -49,6 +51,8 @@ pub enum Action {
         ip: IpAddr,
         /// Where.
         interfaces: Interfaces,
+        /// No node announced it before: another host may have it.
+        first: bool,
     },
     /// Tell the network once more that the address lives here.
     Tell {
@@ -112,8 +116,13 @@ pub enum Action {
 pub fn plan(state: &State, announced: &mut Announced, dirty: &Dirty) -> Vec<Action> {
     let mut told = Vec::new();
     let mut touched = BTreeMap::new();
+    let mut firsts: BTreeSet<IpAddr> = BTreeSet::new();
+    announced.unclaimed.extend(&dirty.new);
     for service in subjects(state, announced, dirty) {
         let (decision, leaders) = state.judge(&service);
+        if leaders.owner.is_some() && !announced.unclaimed.is_empty() {
+            firsts.extend(state.addresses(&service).iter().filter(|ip| announced.unclaimed.remove(*ip)).copied());
+        }
         announced.standings.set(&service, leaders, state.node());
         announced.explain(state, &service, &decision, &mut told);
         announced.replace(service, decision, &mut touched, &mut told);
@@ -124,7 +133,8 @@ pub fn plan(state: &State, announced: &mut Announced, dirty: &Dirty) -> Vec<Acti
         match announced.interfaces(ip) {
             None if before.is_some() => actions.push(Action::Withdraw { ip }),
             Some(interfaces) if before.as_ref() != Some(&interfaces) => {
-                additions.push(Action::Announce { ip, interfaces });
+                let first = before.is_none() && firsts.contains(&ip);
+                additions.push(Action::Announce { ip, interfaces, first });
             }
             None | Some(_) => {}
         }
@@ -153,6 +163,11 @@ impl Announced {
     /// Tells the network once more of everything this node announces.
     pub fn tell_all(&self) -> Vec<Action> {
         self.holders.keys().map(|ip| Action::Tell { ip: *ip }).collect()
+    }
+
+    /// The Services for which this node announces the address.
+    pub fn holders(&self, ip: IpAddr) -> impl Iterator<Item = &ServiceKey> {
+        self.holders.get(&ip).into_iter().flat_map(BTreeMap::keys)
     }
 
     /// The owners that this node stands behind.

@@ -56,11 +56,24 @@ impl Speaker {
 fn changes(actions: Vec<Action>) -> Vec<Action> {
     let explains =
         |action: &Action| matches!(action, Action::Show { .. } | Action::Explain { .. } | Action::Silent { .. });
-    actions.into_iter().filter(|action| !explains(action)).collect()
+    let plain = |action| match action {
+        // Whether it is the first is a matter of tests of its own.
+        Action::Announce { ip, interfaces, .. } => Action::Announce { ip, interfaces, first: false },
+        other @ (Action::Withdraw { .. }
+        | Action::Tell { .. }
+        | Action::Hush { .. }
+        | Action::Stopped { .. }
+        | Action::Started { .. }
+        | Action::MissingInterfaces { .. }
+        | Action::Show { .. }
+        | Action::Explain { .. }
+        | Action::Silent { .. }) => other,
+    };
+    actions.into_iter().filter(|action| !explains(action)).map(plain).collect()
 }
 
 fn announce(text: &str) -> Action {
-    Action::Announce { ip: ip(text), interfaces: Interfaces::All }
+    Action::Announce { ip: ip(text), interfaces: Interfaces::All, first: false }
 }
 
 fn started(service: &str, text: &str) -> Action {
@@ -139,7 +152,10 @@ fn other_interfaces_change_where_is_answered_but_not_who_is_told() {
     let (mut speaker, _) = Speaker::new();
     let spec = L2AdvertisementSpec { interfaces: vec!["eth0".to_owned()], ..Default::default() };
     let actions = speaker.on(vec![Input::L2Advertisement(Event::Apply(advertisement(spec)))]);
-    assert_eq!(actions, [Action::Announce { ip: ip("10.0.0.1"), interfaces: Interfaces::named(["eth0"]) }]);
+    assert_eq!(
+        actions,
+        [Action::Announce { ip: ip("10.0.0.1"), interfaces: Interfaces::named(["eth0"]), first: false }]
+    );
 }
 
 #[test]
@@ -158,8 +174,44 @@ fn interfaces_that_do_not_exist_silence_the_address_and_are_told_once_until_they
     let names = |list: &[&str]| Input::Interfaces(list.iter().map(|name| (*name).to_owned()).collect());
     assert_eq!(speaker.on(vec![names(&["eth0", "eth1"])]), []);
     let actions = speaker.on(vec![names(&["eth0", "eth7"])]);
-    let named = Action::Announce { ip: ip("10.0.0.1"), interfaces: Interfaces::named(["eth7"]) };
+    let named = Action::Announce { ip: ip("10.0.0.1"), interfaces: Interfaces::named(["eth7"]), first: false };
     assert_eq!(actions, [named, started("web", "10.0.0.1")]);
+}
+
+/// Which of the addresses announced by these actions were asked for first.
+fn firsts(actions: &[Action]) -> Vec<bool> {
+    let first = |action: &Action| match action {
+        Action::Announce { first, .. } => Some(*first),
+        Action::Withdraw { .. }
+        | Action::Tell { .. }
+        | Action::Hush { .. }
+        | Action::Stopped { .. }
+        | Action::Started { .. }
+        | Action::MissingInterfaces { .. }
+        | Action::Show { .. }
+        | Action::Explain { .. }
+        | Action::Silent { .. } => None,
+    };
+    actions.iter().filter_map(first).collect()
+}
+
+#[test]
+fn only_a_new_address_that_nobody_was_elected_for_is_announced_for_the_first_time() {
+    let (mut speaker, _) = Speaker::new();
+    speaker.on(vec![members(&["node-a", "node-b"], &[("node-c", Loss::Left)])]);
+    let (mine, other) = (led_by("node-b", "node-a"), led_by("node-a", "node-b"));
+    let created = |name: &str, ip: &str| {
+        let slice = Input::EndpointSlice(Event::Apply(slice(name, "node-c")));
+        vec![Input::Service(Event::Apply(service(name, ip))), slice]
+    };
+    assert_eq!(firsts(&speaker.all_on(created("mine", &mine))), [true]);
+    assert_eq!(firsts(&speaker.all_on(created("other", &other))), []);
+    // Another node announced it until now.
+    let dead = members(&["node-b"], &[("node-a", Loss::ProbeMissed), ("node-c", Loss::Left)]);
+    assert_eq!(firsts(&speaker.all_on(vec![dead])), [false]);
+    // It was this node's own before.
+    speaker.on(vec![Input::EndpointSlice(Event::Delete(slice("mine", "node-c")))]);
+    assert_eq!(firsts(&speaker.all_on(vec![Input::EndpointSlice(Event::Apply(slice("mine", "node-c")))])), [false]);
 }
 
 /// An address for which these nodes lead the election, this node being node-b.
@@ -336,7 +388,7 @@ proptest! {
         }
         for action in all.into_iter().flatten() {
             match action {
-                Action::Announce { ip, interfaces } => drop(wire.insert(ip, interfaces)),
+                Action::Announce { ip, interfaces, .. } => drop(wire.insert(ip, interfaces)),
                 Action::Withdraw { ip } => prop_assert!(wire.remove(&ip).is_some()),
                 Action::Started { service, ips } => {
                     for ip in ips {

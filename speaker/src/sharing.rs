@@ -45,6 +45,11 @@ impl Sharing {
         touched
     }
 
+    /// Whether a Service has this address.
+    pub fn holds(&self, ip: IpAddr) -> bool {
+        self.services.contains_key(&ip)
+    }
+
     /// The Services that share addresses with this one, itself included.
     pub fn group(&self, service: &ServiceKey) -> BTreeSet<ServiceKey> {
         let mut found = BTreeSet::from([service.clone()]);

@@ -110,6 +110,8 @@ pub struct Dirty {
     pub gone: BTreeSet<String>,
     /// Somebody who was silent is heard again.
     pub healed: bool,
+    /// Addresses that no Service had before. What there was when this process started is not new.
+    pub new: BTreeSet<IpAddr>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -247,9 +249,11 @@ impl State {
 
     fn touch(&mut self, changes: Changes<ServiceKey>) {
         for service in changes.upserted.into_iter().chain(changes.removed) {
-            let facts = self.services.get(&service).filter(|facts| facts.ours && facts.load_balancer);
-            let addresses = facts.and_then(|facts| facts.addresses.as_deref().ok()).unwrap_or_default();
-            self.dirty.services.extend(self.sharing.set(&service, addresses));
+            let addresses = self.addresses(&service).to_vec();
+            if self.was_complete {
+                self.dirty.new.extend(addresses.iter().filter(|ip| !self.sharing.holds(**ip)));
+            }
+            self.dirty.services.extend(self.sharing.set(&service, &addresses));
             self.dirty.services.insert(service);
         }
     }
@@ -410,6 +414,12 @@ impl State {
     /// All Services there are.
     pub fn services(&self) -> impl Iterator<Item = &ServiceKey> {
         self.services.iter().map(|(key, _)| key)
+    }
+
+    /// The addresses of a Service of ours, in the order of its status.
+    pub fn addresses(&self, key: &ServiceKey) -> &[IpAddr] {
+        let facts = self.services.get(key).filter(|facts| facts.ours && facts.load_balancer);
+        facts.and_then(|facts| facts.addresses.as_deref().ok()).unwrap_or_default()
     }
 
     /// The uid of a Service, for events about it.

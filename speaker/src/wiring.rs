@@ -44,6 +44,7 @@ use tokio::time::MissedTickBehavior;
 use crate::apply::Apply;
 use crate::args::Args;
 use crate::configuration_state;
+use crate::disputes::Disputes;
 use crate::handover::{Handover, LINGER};
 use crate::l2::announcer::Report;
 use crate::l2::permit::Permit;
@@ -105,18 +106,11 @@ pub async fn speak(args: Args) -> anyhow::Result<()> {
     });
     let until = shutdown.clone();
     let permit = Permit::withheld();
-    let (reports_in, mut reports) = mpsc::channel(REPORTS);
+    let (reports_in, reports) = mpsc::channel(REPORTS);
     let options = announcer::Options { exclusions: exclusions.clone(), permit: permit.clone(), refresh: None };
     let announcer = announcer::run(options, metrics.layer2.clone(), links.clone(), batches, reports_in);
     tasks.spawn("the layer 2 announcer", async move {
         until.or(announcer).await;
-        Ok(())
-    });
-    let until = shutdown.clone();
-    tasks.spawn("the log of address conflicts", async move {
-        while let Some(Some(report)) = until.or(reports.recv()).await {
-            log_conflict(&report);
-        }
         Ok(())
     });
 
@@ -176,9 +170,9 @@ pub async fn speak(args: Args) -> anyhow::Result<()> {
         until.or(telling).await;
         Ok(())
     });
-    let apply = Apply { commands, metrics, events, statuses, complaints };
+    let apply = Apply { commands, probes: args.l2_conflict_probe, metrics, events, statuses, complaints };
     let until = shutdown.clone();
-    let ownership = Ownership { mode: args.l2_ownership, permit, gained, plans, bind, wanted };
+    let ownership = Ownership { mode: args.l2_ownership, permit, gained, plans, bind, wanted, reports };
     tasks.spawn("the owner of the announcements", async move {
         until.or(own(State::new(settings), inputs, apply, health, verdicts, ownership)).await;
         Ok(())
@@ -186,16 +180,6 @@ pub async fn speak(args: Args) -> anyhow::Result<()> {
     // MetalLB's line; scripts wait for it.
     tracing::info!("Starting Manager");
     tasks.run(GRACE).await
-}
-
-fn log_conflict(report: &Report) {
-    match report {
-        Report::Conflict { ip, mac, interface, announced } => tracing::warn!(event = "addressConflict", ip = %ip,
-            mac = %mac, interface, announced, "another host uses the address"),
-        Report::Resolved { ip } => {
-            tracing::info!(event = "addressConflict", ip = %ip, "nobody else uses the address any more");
-        }
-    }
 }
 
 /// Ends everything once the others had time to take over, or at once when a part has failed.
@@ -229,6 +213,8 @@ struct Ownership {
     /// `None` where the speakers do not talk.
     bind: Option<Bind>,
     wanted: watch::Sender<Option<Wanted>>,
+    /// What the announcer noticed.
+    reports: mpsc::Receiver<Report>,
 }
 
 impl Ownership {
@@ -360,6 +346,7 @@ async fn own(
     let mut inputs = inputs.ready_chunks(BATCH);
     let mut announced = Announced::default();
     let mut handover = Handover::default();
+    let mut disputes = Disputes::default();
     let mut problems = BTreeSet::new();
     let mut members = BTreeSet::new();
     let mut missing = None;
@@ -376,6 +363,12 @@ async fn own(
                 }
                 apply.all(&state, actions);
             }
+            Some(report) = ownership.reports.recv() => {
+                let now = Moment::now();
+                if disputes.is_foreign(now, &report) {
+                    apply.conflict(&state, announced.holders(report.ip()), &report);
+                }
+            }
             // What was to be told while nothing could be sent, and what others told meanwhile.
             Ok(()) = ownership.gained.changed() => apply.all(&state, announced.tell_all()),
             batch = inputs.next() => {
@@ -391,6 +384,7 @@ async fn own(
                 let lingers = ownership.hands_over(now);
                 let lingers = |service: &ServiceKey| lingers && state.can_serve(service);
                 let actions = handover.pass(now, actions, lingers);
+                disputes.take(now, &dirty, &actions);
                 apply.all(&state, actions);
                 if !dirty.gone.is_empty() {
                     // What hurries is done. What is told of all the others may have become this node's to tell.

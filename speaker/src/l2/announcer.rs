@@ -89,6 +89,15 @@ pub enum Report {
     },
 }
 
+impl Report {
+    /// The address that it is about.
+    pub fn ip(&self) -> IpAddr {
+        match self {
+            Self::Conflict { ip, .. } | Self::Resolved { ip } => *ip,
+        }
+    }
+}
+
 /// What does not change while the announcer runs.
 #[derive(Debug, Clone)]
 pub struct Options {
