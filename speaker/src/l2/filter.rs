@@ -164,7 +164,7 @@ fn tree(boundaries: &[u32], inside: bool) -> Vec<Step> {
     let middle = boundaries.len() / 2;
     let Some(boundary) = boundaries.get(middle) else { return vec![if inside { PASS } else { DROP }] };
     let left = tree(boundaries.get(..middle).unwrap_or_default(), inside);
-    let right = tree(boundaries.get(middle + 1..).unwrap_or_default(), inside ^ (middle % 2 == 0));
+    let right = tree(boundaries.get(middle + 1..).unwrap_or_default(), inside ^ middle.is_multiple_of(2));
     // A conditional jump reaches 255 steps, an unconditional one any number.
     let mut steps = match u8::try_from(left.len()) {
         Ok(skipped) => vec![Step::new(JUMP_IF_AT_LEAST, skipped, 0, *boundary)],
