@@ -97,3 +97,23 @@ fn reachability_checks_and_duplicate_address_probes_are_answered() {
         lab.client("ip", &["-6", "addr", "show", "dev", "eth0", "dadfailed"]).1.contains(VIP6)
     });
 }
+
+#[test]
+fn fewer_interfaces_tell_nothing_and_a_new_one_is_told_alone() {
+    let lab = Lab::new("sh");
+    lab.cable("eth1");
+    let mut announcer = Announcer::start(&lab, &[]);
+    announcer.wait_for("createARPResponder", "eth0");
+    announcer.wait_for("createARPResponder", "eth1");
+    announcer.say("announce 192.0.2.10@eth0,eth1");
+    wait("ARP answer", || lab.arp("eth0", VIP).is_some());
+    let frames = lab.capture(&format!("arp and ether src {}", lab.mac("node", "eth0")));
+    frames.within(Duration::from_secs(6));
+    announcer.say("announce 192.0.2.10@eth0");
+    wait("silence on eth1", || lab.arp("eth1", VIP).is_none());
+    announcer.say("announce 192.0.2.10@eth0,eth1");
+    lab.cable("late0");
+    announcer.wait_for("createARPResponder", "late0");
+    wait("ARP answer", || lab.arp("eth1", VIP).is_some());
+    assert_eq!(frames.within(Duration::from_millis(1500)), Vec::<String>::new());
+}
