@@ -210,7 +210,7 @@ fn r18_a_service_that_loses_its_last_announcer_is_told_of_and_taken_back_when_it
         "the controller tells why it has no address"
     );
     let foreign = vec![Input::Service(Event::Apply(service("new", "192.0.2.1")))];
-    assert_eq!(speaker.shown(foreign), (vec![Some(Stand::Nobody)], vec![Some("ipNotAllowed")]));
+    assert_eq!(speaker.shown(foreign), (vec![], vec![Some("ipNotAllowed")]));
     let gone = vec![Input::Service(Event::Delete(service("new", "192.0.2.1")))];
     assert_eq!(speaker.shown(gone), (vec![None], vec![None]));
 }
