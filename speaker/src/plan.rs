@@ -281,8 +281,11 @@ fn told(state: &State, service: &ServiceKey, decision: &Result<Announcement, Rea
         }
         Err(Reason::ServiceDeleted | Reason::NotLoadBalancer) => return None,
         Err(reason) => {
-            let silence = state.is_teller(service).then(|| state.silence(service)).flatten();
-            let certain = silence.as_ref().is_some_and(Silence::is_certain);
+            let is_teller = state.is_teller(service);
+            let silence = is_teller.then(|| state.silence(service)).flatten();
+            // Why there is no address is the controller's to tell; that nobody announces it is certain.
+            let pending = is_teller && *reason == Reason::NoIpAllocated;
+            let certain = pending || silence.as_ref().is_some_and(Silence::is_certain);
             let stand = if certain { Stand::Nobody } else { Stand::Others };
             Told { stand, reason: Some(reason.clone()), silence }
         }

@@ -17,8 +17,9 @@ use crate::state::ServiceKey;
 
 /// How long a Service must be silent for the same reason before an event tells so.
 const HOLD: Duration = Duration::from_secs(3);
-/// Most events told in one go, and the time until more follow: the publisher drops what is more than it can write.
-const PORTION: usize = 50;
+/// Most events told in one go, and the time until more follow: thousands of Services without pods are in the metric, and their
+/// events must not keep the apiserver busy or crowd out others.
+const PORTION: usize = 10;
 const PAUSE: Duration = Duration::from_secs(1);
 /// Reason of the event.
 const REASON: &str = "notAnnounced";

@@ -218,8 +218,8 @@ async fn put_right(bed: &Testbed) -> Result<()> {
     ];
     for (what, argv) in edits {
         bed.kubectl(&argv).await?.success()?;
-        let waited = format!("{what} to be as before");
-        let mended = wait::until(&waited, BOUND, || async {
+        let awaited = format!("{what} to be as before");
+        let mended = wait::until(&awaited, BOUND, || async {
             let object = status_of(bed, &web, node.name()).await?;
             ensure!(object.data["status"]["interfaces"].is_null(), "it names interfaces");
             Ok(())
