@@ -28,6 +28,10 @@ use crate::metrics::Layer2Metrics;
 
 /// When to try again after the kernel refused a socket, a filter or a group.
 const RETRY: Duration = Duration::from_secs(5);
+/// How long after its carrier came back a port waits before it tells the network what it answers for. While it was gone, another
+/// node may have taken over: by then the speakers have heard one another and know who the owner is, and the kernel has found
+/// the way to the other nodes again, which takes it up to a second when it was asking in vain.
+const PLUGGED_IN: Duration = Duration::from_millis(500);
 /// Most addresses asked for in one go; the rest follow after [`PAUSE`], so that thousands do not flood a switch.
 const QUESTIONS: usize = 100;
 const PAUSE: Duration = Duration::from_millis(20);
@@ -289,10 +293,11 @@ impl Announcer {
             self.retry = Some(Instant::now() + RETRY);
         }
         let now = Instant::now();
+        let at = if plugged_in { now + PLUGGED_IN } else { now };
         for ip in &ours {
             let news = plugged_in || known.binary_search(ip).is_err();
             if news && station.hears(*ip) && self.common.table.answers(*ip, &station.port.name) {
-                station.schedule.start(now, *ip);
+                station.schedule.start(at, *ip);
             }
         }
         attend(station, &ours, &mut self.retry);
