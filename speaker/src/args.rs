@@ -57,7 +57,7 @@ pub struct Args {
           default_missing_value = "true", action = clap::ArgAction::Set, value_parser = go_bool)]
     pub l2_conflict_probe: bool,
     /// What has to hold before a node answers for an address: fast (it is the first of those who live, as far as it knows),
-    /// quorum (besides, it hears more than half of the nodes), lease (besides, it holds a Lease)
+    /// quorum (besides, it hears more than half of the nodes)
     #[arg(long, env = "METALLB_L2_OWNERSHIP", value_enum, default_value_t = OwnershipMode::Fast)]
     pub l2_ownership: OwnershipMode,
     /// Name of the node this speaker runs on
