@@ -426,6 +426,7 @@ const KINDS: &[Kind] = &[
             spec.speakerConfig: object
             spec.speakerConfig.affinity: core
             spec.speakerConfig.annotations: map
+            spec.speakerConfig.l2Ownership: string enum=fast,quorum
             spec.speakerConfig.priorityClassName: string
             spec.speakerConfig.resources: core
             spec.speakerConfig.runtimeClassName: string
