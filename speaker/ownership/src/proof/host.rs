@@ -38,13 +38,13 @@ pub(super) struct Host {
 }
 
 impl Host {
-    pub(super) fn new(name: &str, tuning: Tuning, rules: Rules, now: Millis) -> Self {
-        let mut core = Core::new(name, "0", tuning, now);
+    pub(super) fn new(name: &str, life: &str, tuning: Tuning, rules: Rules, now: Millis) -> Self {
+        let mut core = Core::new(name, life, tuning, now);
         core.rules = rules;
         Self {
             name: name.into(),
             core,
-            life: 0,
+            life: life.parse().unwrap(),
             table: BTreeSet::new(),
             permit: Millis(0),
             withdrawn: BTreeSet::new(),
