@@ -2,7 +2,7 @@
 # make bench: what the product does in a cluster, then what its cores cost.
 #
 #   bench.sh                      everything; the tables are in target/bench/
-#   bench.sh --only PART ...      one part of the cluster's figures: allocation, restart, churn, admission
+#   bench.sh --only PART ...      one part of the cluster's figures: allocation, restart, churn, admission, failover
 #   bench.sh --cores              only the cores (criterion: time; gungraun: instructions)
 #
 # The cluster's figures need root. They are taken with the image as users get it (release).
@@ -40,11 +40,11 @@ cores() {
     hack/deps.sh valgrind
     runner
     say "cores"
-    cargo bench --quiet --package config --package controller --package webhook --bench '*' 2>&1 | tee "$out/cores.txt"
+    cargo bench --quiet --package config --package controller --package speaker --package webhook --bench '*' 2>&1 | tee "$out/cores.txt"
 }
 
 case ${1:-} in
-'') cluster && cores ;;
+'') cluster && cluster --only failover && cores ;;
 --cores) cores ;;
 *) cluster "$@" ;;
 esac

@@ -114,7 +114,7 @@ fn tie(
 
 /// The objects of a kind together with those that AddressPools stand for, by rank.
 fn with_legacy<'a, T: Stored + 'a>(
-    objects: &'a [T],
+    objects: &'a [Arc<T>],
     legacy: impl Iterator<Item = (&'a api::v1beta1::AddressPool, &'a T)>,
 ) -> Vec<Source<'a, T>> {
     let mut sources = ranked(objects);

@@ -15,6 +15,7 @@
 //! younger of the two objects.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use api::frrk8s::FRRConfiguration;
 
@@ -31,7 +32,7 @@ use crate::source::{Source, Stored, ranked};
 /// belong to different daemons and are not compared. With no nodes known, all are assumed to share one.
 ///
 /// Secrets are not looked at: they may come later.
-pub fn check(configurations: &[FRRConfiguration], nodes: &[NodeLabels]) -> Vec<Finding> {
+pub fn check(configurations: &[Arc<FRRConfiguration>], nodes: &[NodeLabels]) -> Vec<Finding> {
     let sources = ranked(configurations);
     let mut findings = Vec::new();
     let mut selectors = Vec::new();

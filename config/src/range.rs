@@ -43,6 +43,9 @@ pub enum RangeError {
         /// Last address.
         end: IpAddr,
     },
+    /// Part of an IPv6 range is IPv4 addresses in IPv6 spelling, `::ffff:0:0/96`: once written, nobody can tell them from IPv4.
+    #[error("invalid IP range {}: it contains IPv4-mapped IPv6 addresses (::ffff:0:0/96)", quoted(.0))]
+    Mapped(String),
     /// The range runs backwards.
     #[error("invalid IP range {}: start IP {} is after the end IP {}", quoted(.range), quoted(&.start.to_string()), quoted(&.end.to_string()))]
     Backwards {
@@ -81,7 +84,11 @@ pub fn parse_entry(entry: &str) -> Result<Vec<IpNet>, RangeError> {
     match (first.to_canonical(), last.to_canonical()) {
         (IpAddr::V4(first), IpAddr::V4(last)) if first <= last => Ok(v4_pieces(first.into(), last.into())),
         (IpAddr::V6(first), IpAddr::V6(last)) if first <= last => {
-            Ok(Ipv6Subnets::new(first, last, 0).map(IpNet::V6).collect())
+            let pieces: Vec<_> = Ipv6Subnets::new(first, last, 0).collect();
+            if pieces.iter().any(|piece| piece.prefix_len() >= 96 && piece.network().to_ipv4_mapped().is_some()) {
+                return Err(RangeError::Mapped(range()));
+            }
+            Ok(pieces.into_iter().map(IpNet::V6).collect())
         }
         (start @ IpAddr::V4(_), end @ IpAddr::V4(_)) | (start @ IpAddr::V6(_), end @ IpAddr::V6(_)) => {
             Err(RangeError::Backwards { range: range(), start, end })

@@ -3,30 +3,33 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use api::{frrk8s, v1beta1, v1beta2};
 
 /// Everything that is stored, in any order. Objects of other namespaces than the product's own do not belong here.
+///
+/// Objects are shared: the same ones with one change are as cheap as the change.
 #[derive(Debug, Clone, Default)]
 pub struct Resources {
     /// Which BGP implementation will run; some rules differ.
     pub backend: Backend,
     /// IPAddressPool objects.
-    pub pools: Vec<v1beta1::IPAddressPool>,
+    pub pools: Vec<Arc<v1beta1::IPAddressPool>>,
     /// AddressPool objects of early operators: each is a pool and its advertisements in one.
-    pub address_pools: Vec<v1beta1::AddressPool>,
+    pub address_pools: Vec<Arc<v1beta1::AddressPool>>,
     /// L2Advertisement objects.
-    pub l2_advertisements: Vec<v1beta1::L2Advertisement>,
+    pub l2_advertisements: Vec<Arc<v1beta1::L2Advertisement>>,
     /// BGPAdvertisement objects.
-    pub bgp_advertisements: Vec<v1beta1::BGPAdvertisement>,
+    pub bgp_advertisements: Vec<Arc<v1beta1::BGPAdvertisement>>,
     /// BGPPeer objects; both versions have one schema.
-    pub peers: Vec<v1beta2::BGPPeer>,
+    pub peers: Vec<Arc<v1beta2::BGPPeer>>,
     /// BFDProfile objects.
-    pub bfd_profiles: Vec<v1beta1::BFDProfile>,
+    pub bfd_profiles: Vec<Arc<v1beta1::BFDProfile>>,
     /// Community objects.
-    pub communities: Vec<v1beta1::Community>,
+    pub communities: Vec<Arc<v1beta1::Community>>,
     /// FRRConfiguration objects. [`compile`](crate::compile) leaves them to [`frrk8s::check`](crate::frrk8s::check).
-    pub frr_configurations: Vec<frrk8s::FRRConfiguration>,
+    pub frr_configurations: Vec<Arc<frrk8s::FRRConfiguration>>,
     /// Judge as the speaker of this node does: BGPPeers and BGPAdvertisements whose node selectors do not match it are as
     /// good as absent, so what is wrong with them concerns only the nodes they select. `None` judges everything.
     pub viewpoint: Option<String>,

@@ -9,6 +9,7 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use api::{frrk8s, v1beta1, v1beta2};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
@@ -96,8 +97,8 @@ impl<'a, T> Source<'a, T> {
 }
 
 /// All objects of one kind by rank.
-pub(crate) fn ranked<T: Stored>(objects: &[T]) -> Vec<Source<'_, T>> {
-    let mut sources: Vec<_> = objects.iter().map(|object| Source::new(object, object)).collect();
+pub(crate) fn ranked<T: Stored>(objects: &[Arc<T>]) -> Vec<Source<'_, T>> {
+    let mut sources: Vec<_> = objects.iter().map(|object| Source::new(&**object, &**object)).collect();
     sort(&mut sources);
     sources
 }

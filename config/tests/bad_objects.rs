@@ -4,6 +4,7 @@
 mod common;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use common::{node, resources};
 use config::{Class, Config, Finding, Kind, compile, frrk8s, metallb};
@@ -49,7 +50,7 @@ fn judged(documents: &[Value]) -> (Vec<Finding>, Config) {
     }
     let frr: Vec<_> = read("FRRConfiguration")
         .into_iter()
-        .map(|document| serde_json::from_value(document.clone()).expect("an FRRConfiguration"))
+        .map(|document| Arc::new(serde_json::from_value(document.clone()).expect("an FRRConfiguration")))
         .collect();
     findings.extend(frrk8s::check(&frr, &[]));
     (findings, compiled.config)

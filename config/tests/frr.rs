@@ -1,9 +1,16 @@
 //! The rules and texts of FRRConfiguration.
 
+use std::sync::Arc;
+
 use api::frrk8s::FRRConfiguration;
-use config::frrk8s::{change, check};
+use config::frrk8s::{self, change};
 use config::{Class, Finding, NodeLabels};
 use serde_json::{Value, json};
+
+fn check(configurations: &[FRRConfiguration], nodes: &[NodeLabels]) -> Vec<Finding> {
+    let shared: Vec<_> = configurations.iter().cloned().map(Arc::new).collect();
+    frrk8s::check(&shared, nodes)
+}
 
 fn configuration(name: &str, spec: Value) -> FRRConfiguration {
     let document = json!({"apiVersion": "frrk8s.metallb.io/v1beta1", "kind": "FRRConfiguration",

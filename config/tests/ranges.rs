@@ -38,6 +38,7 @@ fn r8_what_is_no_range_is_refused() {
         ("fc00::1-10.0.0.1", "different IP families"),
         ("10.0.0.9-10.0.0.1", "is after the end IP"),
         ("fc00::9-fc00::1", "is after the end IP"),
+        ("0::fffe:0:f00-c::f", "contains IPv4-mapped IPv6 addresses"),
         ("fe80::1%eth0-fe80::9%eth0", "invalid start IP \"fe80::1%eth0\""),
         ("fe80::1-fe80::9%eth0", "invalid end IP \"fe80::9%eth0\""),
         ("fe80::%1/64", "invalid CIDR \"fe80::%1/64\""),

@@ -1,10 +1,10 @@
-//! The Secret with the key that MetalLB's speakers encrypt their membership messages with.
+//! The Secret with the key that the speakers seal their talk with.
 //!
 //! ```text
 //!  term begins ──▶ is there a Secret? ──no──▶ create it: 128 random bytes, owned by the controller's Deployment
 //! ```
-//! Our speakers do not need it. It exists so that a cluster can go back to MetalLB, whose speakers do not start without, and
-//! so that tools which look for it find it. One that exists is never changed, and the key is never logged.
+//! Speakers do not start without it, ours and MetalLB's alike, and both read the same entry, so a cluster can change between
+//! the two. One that exists is never changed, and the key is never logged.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

@@ -6,6 +6,8 @@
 //!                                        └─status_write(counters)─▶ what its status should show and does not
 //! ```
 
+use std::sync::Arc;
+
 use api::v1beta1::{
     AddressPool, AddressPoolSpec, Community, CommunitySpec, IPAddressPool, IPAddressPoolSpec, IPAddressPoolStatus,
 };
@@ -108,9 +110,13 @@ impl From<Result<IPAddressPool, Broken>> for PoolObject {
 
 impl PoolObject {
     /// The object for `config::compile`; `None` when it cannot be read.
-    pub fn resource(&self) -> Option<IPAddressPool> {
+    pub fn resource(&self) -> Option<Arc<IPAddressPool>> {
         let spec = self.body.as_ref().ok()?.clone();
-        Some(IPAddressPool { metadata: metadata(&self.namespace, &self.name, &self.created), spec, status: None })
+        Some(Arc::new(IPAddressPool {
+            metadata: metadata(&self.namespace, &self.name, &self.created),
+            spec,
+            status: None,
+        }))
     }
 
     /// Whether the labels of namespaces decide who may use it.
@@ -139,9 +145,13 @@ impl PoolObject {
 
 impl AddressPoolObject {
     /// The object for `config::compile`; `None` when it cannot be read.
-    pub fn resource(&self) -> Option<AddressPool> {
+    pub fn resource(&self) -> Option<Arc<AddressPool>> {
         let spec = self.body.as_ref().ok()?.clone();
-        Some(AddressPool { metadata: metadata(&self.namespace, &self.name, &self.created), spec, status: None })
+        Some(Arc::new(AddressPool {
+            metadata: metadata(&self.namespace, &self.name, &self.created),
+            spec,
+            status: None,
+        }))
     }
 
     /// What to tell about it when it cannot be read.
@@ -152,9 +162,9 @@ impl AddressPoolObject {
 
 impl CommunityObject {
     /// The object for `config::compile`; `None` when it cannot be read.
-    pub fn resource(&self) -> Option<Community> {
+    pub fn resource(&self) -> Option<Arc<Community>> {
         let spec = self.body.as_ref().ok()?.clone();
-        Some(Community { metadata: metadata(&self.namespace, &self.name, &self.created), spec, status: None })
+        Some(Arc::new(Community { metadata: metadata(&self.namespace, &self.name, &self.created), spec, status: None }))
     }
 
     /// What to tell about it when it cannot be read.

@@ -64,7 +64,7 @@ fn add(resources: &mut Resources, objects: &mut BTreeSet<(Kind, String)>, docume
         ($($kind:ident $type:ty => $field:ident),*) => {$(
             if let Some(object) = parse::<$type>(document, stringify!($kind)) {
                 objects.insert((Kind::$kind, name.clone()));
-                resources.$field.push(object);
+                resources.$field.push(object.into());
             }
         )*};
     }

@@ -1,8 +1,8 @@
-//! Bytes from the wire: ARP requests and neighbour solicitations.
+//! Bytes from the wire: ARP, neighbour solicitations and advertisements.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
-use speaker::l2::frames::{arp_reply, gratuitous_arp, neighbor_advertisement, unsolicited_advertisement};
+use speaker::l2::frames::{Heard, arp, arp_probe, gratuitous_arp, ndp, neighbor_probe, unsolicited_advertisement};
 use speaker::l2::selection::Mac;
 
 const OURS: Mac = Mac([2, 0, 0, 0, 0, 1]);
@@ -37,26 +37,29 @@ fn with_checksum(data: &[u8]) -> Vec<u8> {
 }
 
 fn ask(data: &[u8]) {
-    let answers = [arp_reply(data, OURS, |_| true), neighbor_advertisement(data, OURS, |_| true)];
-    for answer in answers.into_iter().flatten() {
+    for heard in both(data, true) {
+        if let Some(claim) = heard.claim {
+            assert_ne!(claim.mac, OURS, "we claim nothing from ourselves");
+            assert_eq!(claim.mac.0[0] & 1, 0, "a group has no address: {claim:?}");
+        }
+        let Some(answer) = heard.answer else { continue };
         assert!((42..=128).contains(&answer.frame.len()), "{answer:?}");
         assert_eq!(answer.frame[6..12], OURS.0, "the answer comes from us");
         assert_ne!(answer.frame[..6], OURS.0, "and goes to others");
-        // An answer is no question: two speakers never talk to each other.
-        assert_eq!(arp_reply(&answer.frame, OURS, |_| true), None, "{answer:?}");
-        assert_eq!(neighbor_advertisement(&answer.frame, OURS, |_| true), None, "{answer:?}");
-        let unknown = match answer.ip {
-            IpAddr::V4(_) => arp_reply(data, OURS, |_: Ipv4Addr| false),
-            IpAddr::V6(_) => neighbor_advertisement(data, OURS, |_: Ipv6Addr| false),
-        };
-        assert_eq!(unknown, None, "an answer for an address that is not announced");
+        // An answer is no question, and a claim to everybody but ourselves: two speakers never talk to each other.
+        assert_eq!(both(&answer.frame, true), [Heard::default(), Heard::default()], "{answer:?}");
         let announcements = match answer.ip {
-            IpAddr::V4(ip) => gratuitous_arp(OURS, ip).to_vec(),
-            IpAddr::V6(ip) => vec![unsolicited_advertisement(OURS, ip)],
+            IpAddr::V4(ip) => [gratuitous_arp(OURS, ip).to_vec(), vec![arp_probe(OURS, ip)]].concat(),
+            IpAddr::V6(ip) => vec![unsolicited_advertisement(OURS, ip), neighbor_probe(OURS, ip)],
         };
         for frame in announcements {
-            assert_eq!(arp_reply(&frame, OURS, |_| true), None);
-            assert_eq!(neighbor_advertisement(&frame, OURS, |_| true), None);
+            assert_eq!(both(&frame, true), [Heard::default(), Heard::default()], "{answer:?}");
         }
     }
+    assert_eq!(both(data, false), [Heard::default(), Heard::default()], "nothing is announced");
+}
+
+/// What the frame means; the bytes are given to both parsers.
+fn both(data: &[u8], announced: bool) -> [Heard; 2] {
+    [arp(data, OURS, |_| announced), ndp(data, OURS, |_| announced)].map(Result::unwrap_or_default)
 }

@@ -12,7 +12,6 @@
 
 mod authority;
 mod decide;
-mod pace;
 mod registrations;
 #[cfg(test)]
 mod simulation;
@@ -35,12 +34,12 @@ use tokio::sync::watch;
 pub use authority::{CertificateAuthority, CertificateError, Pair, self_signed};
 
 use crate::client::{explain, http_code};
+use crate::pace::Pace;
 use crate::repeats::Repeats;
 use crate::shutdown::Shutdown;
 use crate::tls::ReloadingConfig;
 use crate::watch::{Event, WatchConfig, WatchMetrics, watched};
 use decide::{Action, Change, Trusted, View, changed, decide};
-use pace::Pace;
 use registrations::{Registration, Written};
 use stored::Stored;
 

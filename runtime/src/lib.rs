@@ -24,6 +24,7 @@ pub mod leader;
 pub mod listen;
 pub mod logging;
 pub mod metrics;
+pub mod pace;
 mod program;
 pub mod random;
 pub mod repeats;

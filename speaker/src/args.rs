@@ -5,17 +5,24 @@
 //! ```
 //! Flags of features that are not built yet are accepted, so that existing manifests keep working.
 
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use config::Backend;
+use membership::{BadName, NodeName};
 use runtime::args::{LogLevel, go_bool};
 use runtime::tls::TlsOptions;
 
 use crate::members::Members;
+use crate::membership_task::Bind;
+use crate::renewal::OwnershipMode;
 use crate::state::Settings;
 
 /// Where a pod finds the namespace it runs in.
 const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+
+/// The file in the directory of the key, as in MetalLB's Secret.
+const KEY_FILE: &str = "secretkey";
 
 /// Announces the addresses of Services to the network.
 #[derive(Debug, Clone, clap::Parser)]
@@ -45,6 +52,14 @@ pub struct Args {
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true",
           action = clap::ArgAction::Set, value_parser = go_bool, hide_default_value = true)]
     pub ml_wan_config: bool,
+    /// Before an address is announced for the first time, ask for 200 ms whether another host has it (RFC 5227)
+    #[arg(long, env = "METALLB_L2_CONFLICT_PROBE", num_args = 0..=1, require_equals = true, default_value = "true",
+          default_missing_value = "true", action = clap::ArgAction::Set, value_parser = go_bool)]
+    pub l2_conflict_probe: bool,
+    /// What has to hold before a node answers for an address: fast (it is the first of those who live, as far as it knows),
+    /// quorum (besides, it hears more than half of the nodes)
+    #[arg(long, env = "METALLB_L2_OWNERSHIP", value_enum, default_value_t = OwnershipMode::Fast)]
+    pub l2_ownership: OwnershipMode,
     /// Name of the node this speaker runs on
     #[arg(long, env = "METALLB_NODE_NAME", default_value = "", hide_default_value = true)]
     pub node_name: String,
@@ -100,6 +115,20 @@ pub enum ArgsError {
     /// Passing Secrets through needs frr-k8s in a namespace that was named.
     #[error("--frrk8s-secret-passthrough requires METALLB_BGP_TYPE=frr-k8s and --frrk8s-namespace or FRRK8S_NAMESPACE")]
     SecretPassthrough,
+    /// Where to talk to the others is no address (the flag takes what a pod's `status.podIP` holds).
+    #[error(
+        "--ml-bindaddr {0:?} (METALLB_ML_BIND_ADDR) is no IP address; set it from status.podIP, or leave it empty to do without membership"
+    )]
+    BindAddress(String),
+    /// No membership can name this node.
+    #[error("--node-name: {0}")]
+    NodeNameLength(#[from] BadName),
+    /// More than half of the others cannot be heard without talking to them.
+    #[error(
+        "--l2-ownership=quorum (METALLB_L2_OWNERSHIP) needs the speakers to hear one another: set --ml-bindaddr, --ml-labels and \
+         --ml-secret-key-path, or choose fast"
+    )]
+    QuorumWithoutMembership,
 }
 
 impl Args {
@@ -109,6 +138,27 @@ impl Args {
     /// [`ArgsError`], naming the flag.
     pub fn settings(&self) -> Result<(Settings, String), ArgsError> {
         self.settings_in(Path::new(NAMESPACE_FILE))
+    }
+
+    /// Where and with which key the speakers talk to one another. `None` where that is switched off, as in MetalLB by an empty
+    /// address or empty labels; without a key it is off as well: whoever can send a datagram could end a member.
+    ///
+    /// # Errors
+    /// [`ArgsError`], naming the flag.
+    pub fn membership(&self) -> Result<Option<Bind>, ArgsError> {
+        let needed = [&self.ml_bindaddr, &self.ml_labels, &self.ml_secret_key_path];
+        if needed.iter().any(|flag| flag.is_empty()) {
+            return match self.l2_ownership {
+                OwnershipMode::Quorum => Err(ArgsError::QuorumWithoutMembership),
+                OwnershipMode::Fast | OwnershipMode::Lease => Ok(None),
+            };
+        }
+        let ip: IpAddr = self.ml_bindaddr.parse().map_err(|_| ArgsError::BindAddress(self.ml_bindaddr.clone()))?;
+        Ok(Some(Bind {
+            me: NodeName::new(&self.node_name)?,
+            addr: SocketAddr::new(ip, self.ml_bindport),
+            key: Path::new(&self.ml_secret_key_path).join(KEY_FILE),
+        }))
     }
 
     fn settings_in(&self, namespace_file: &Path) -> Result<(Settings, String), ArgsError> {
@@ -161,6 +211,27 @@ mod tests {
         assert_eq!(args("speaker --node-name=a --namespace=n").settings().unwrap().0.members, Members::EveryNode);
         let labelled = args("speaker --node-name=a --namespace=n --ml-labels=app=metallb,component=speaker");
         assert_eq!(labelled.settings().unwrap().0.members, Members::SpeakerPods);
+    }
+
+    const TALKING: &str =
+        "speaker --node-name=a --namespace=n --ml-labels=app=metallb --ml-secret-key-path=/etc/ml_secret_key";
+
+    #[test]
+    fn speakers_talk_where_address_labels_and_key_are_given() {
+        let bind = args(&format!("{TALKING} --ml-bindaddr=2001:db8::1")).membership().unwrap().unwrap();
+        assert_eq!((bind.me.as_str(), bind.addr.to_string().as_str()), ("a", "[2001:db8::1]:7946"));
+        assert_eq!(bind.key, Path::new("/etc/ml_secret_key/secretkey"));
+        assert!(args(TALKING).membership().unwrap().is_none());
+        let error = args(&format!("{TALKING} --ml-bindaddr=eth0")).membership().unwrap_err();
+        assert!(error.to_string().starts_with("--ml-bindaddr \"eth0\""), "{error}");
+    }
+
+    #[test]
+    fn a_quorum_needs_speakers_that_talk() {
+        let error = args(&format!("{TALKING} --l2-ownership=quorum")).membership().unwrap_err();
+        assert_eq!(error, ArgsError::QuorumWithoutMembership);
+        assert!(args(&format!("{TALKING} --l2-ownership=quorum --ml-bindaddr=192.0.2.1")).membership().is_ok());
+        assert_eq!(args(TALKING).l2_ownership, OwnershipMode::Fast);
     }
 
     #[test]

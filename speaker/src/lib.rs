@@ -2,7 +2,9 @@
 //!
 //! ```text
 //!  apiserver --watches--> state --Dirty--> plan --Actions--> apply --> l2 (ARP, NDP)   events   metrics
-//!  netlink ---interfaces----^                 `-- announce: who owns what, and why
+//!  netlink ---interfaces----^                 |                `--> status (ServiceL2Status)   tell (why nobody announces)
+//!  other speakers --members-^                 `-- announce: who owns what, and why
+//!                                             permit: none of it while this process is out of date
 //! ```
 //! What can come in is in `state`, what is decided in `announce` and `plan`, what is done in `apply` and `l2`, how it is wired in
 //! `wiring`. `unsafe` is only in `sys`.
@@ -13,15 +15,26 @@ pub mod announce;
 pub mod apply;
 pub mod args;
 mod configuration_state;
+pub mod disputes;
+pub mod electorate;
+pub mod handover;
 pub mod l2;
+pub mod mailbox;
 pub mod members;
+mod membership_task;
 pub mod metrics;
 pub mod plan;
 pub mod problem;
+pub mod renewal;
+mod renewal_task;
+pub mod sharing;
 pub mod slices;
+pub mod standings;
 pub mod state;
+pub mod status;
 #[allow(unsafe_code)]
 pub mod sys;
+pub mod tell;
 mod wiring;
 
 use std::ffi::OsString;

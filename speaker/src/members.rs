@@ -1,15 +1,17 @@
-//! Which nodes may announce at the moment. Pure.
+//! Which nodes may announce, and where their speakers are, as the API says. Pure.
 //!
 //! ```text
-//! Nodes [, speaker pods] --candidates--> Candidates { up, down }
+//! Nodes [, speaker pods] --candidates--> Candidates { up, down, barred } --> electorate
+//!          speaker pods  --peers-------> name, address           --> membership
 //! ```
-//! Today liveness is what the API says: the node's Ready condition and, where the speaker knows how its pods are labelled, the
-//! speaker pod's. A membership protocol between the speakers will answer the same question faster.
+//! Up is here a node that is Ready and, where the speaker knows how its pods are labelled, has a Ready speaker pod.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 
 use api::names;
 use api::slim;
+use membership::NodeName;
 
 /// The nodes that may announce.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,6 +20,36 @@ pub struct Candidates {
     pub up: BTreeSet<String>,
     /// Allowed, but not known to be alive: used for a Service when nobody in `up` may announce it.
     pub down: BTreeSet<String>,
+    /// May not announce, and why.
+    pub barred: BTreeMap<String, Barred>,
+}
+
+/// A node that may not announce.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Barred {
+    /// Why.
+    pub bar: Bar,
+    /// A speaker is alive there and can still tell what it sees.
+    pub awake: bool,
+}
+
+/// Why a node may not announce.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Bar {
+    /// It is excluded from load balancing by its label.
+    Excluded,
+    /// Its network is not set up.
+    NetworkUnavailable,
+    /// No speaker runs there.
+    NoSpeaker,
+}
+
+impl Candidates {
+    /// The nodes on which a speaker is alive, whether it may announce or not.
+    pub fn speakers(&self) -> impl Iterator<Item = &str> {
+        let barred = self.barred.iter().filter_map(|(name, barred)| barred.awake.then_some(name));
+        self.up.iter().chain(barred).map(String::as_str)
+    }
 }
 
 /// How liveness is found out.
@@ -60,17 +92,39 @@ pub struct PodFacts {
     pub ready: bool,
     /// It is on its way out or over.
     pub ending: bool,
+    /// It is over: its processes are gone.
+    pub over: bool,
+    /// Its addresses, the first one first. In the node's network they are the node's.
+    pub addresses: Vec<IpAddr>,
 }
 
 impl From<slim::Pod> for PodFacts {
     fn from(pod: slim::Pod) -> Self {
         let over = matches!(pod.status.phase.as_deref(), Some("Succeeded" | "Failed"));
+        let listed = pod.status.pod_ips.iter().map(|address| address.ip.as_str());
+        let addresses = pod.status.pod_ip.as_deref().into_iter().chain(listed).filter_map(|text| text.parse().ok());
         Self {
             ready: pod.is_ready(),
             ending: over || pod.metadata.deletion_timestamp.is_some(),
+            over,
+            addresses: addresses.collect(),
             node: pod.spec.node_name.unwrap_or_default(),
         }
     }
+}
+
+/// Where the speakers hear one another: the pods' addresses of the family of `bind`, with its port. A pod on its way out
+/// counts until it is over, unless its node has another one: it may still say farewell.
+pub fn peers<'a>(pods: impl Iterator<Item = &'a PodFacts>, bind: SocketAddr) -> BTreeMap<NodeName, SocketAddr> {
+    let mut found: BTreeMap<NodeName, (bool, SocketAddr)> = BTreeMap::new();
+    for pod in pods.filter(|pod| !pod.over) {
+        let Some(ip) = pod.addresses.iter().find(|ip| ip.is_ipv4() == bind.is_ipv4()) else { continue };
+        // A pod that was put nowhere yet has no member.
+        let Ok(name) = NodeName::new(&pod.node) else { continue };
+        let offer = (pod.ending, SocketAddr::new(*ip, bind.port()));
+        found.entry(name).and_modify(|known| *known = offer.min(*known)).or_insert(offer);
+    }
+    found.into_iter().map(|(name, (_, addr))| (name, addr)).collect()
 }
 
 impl Members {
@@ -93,8 +147,18 @@ impl Members {
                 Self::EveryNode => Some(true),
                 Self::SpeakerPods => speakers.get(name.as_str()).copied(),
             };
-            let Some(speaking) = speaker.filter(|_| !excluded && !node.network_unavailable) else { continue };
-            let side = if speaking && node.ready { &mut candidates.up } else { &mut candidates.down };
+            let awake = speaker == Some(true) && node.ready;
+            let bar = match speaker {
+                _ if excluded => Some(Bar::Excluded),
+                _ if node.network_unavailable => Some(Bar::NetworkUnavailable),
+                None => Some(Bar::NoSpeaker),
+                Some(_) => None,
+            };
+            if let Some(bar) = bar {
+                candidates.barred.insert(name.clone(), Barred { bar, awake });
+                continue;
+            }
+            let side = if awake { &mut candidates.up } else { &mut candidates.down };
             side.insert(name.clone());
         }
         candidates
@@ -110,7 +174,7 @@ mod tests {
     }
 
     fn pod(node: &str, ready: bool) -> PodFacts {
-        PodFacts { node: node.to_owned(), ready, ending: false }
+        PodFacts { node: node.to_owned(), ready, ..PodFacts::default() }
     }
 
     fn named(nodes: &[(&str, NodeFacts)]) -> BTreeMap<String, NodeFacts> {
@@ -162,6 +226,22 @@ mod tests {
     }
 
     #[test]
+    fn a_barred_node_says_why_and_whether_its_speaker_can_still_tell() {
+        let mut excluded = node(true);
+        excluded.labels.insert(names::LABEL_EXCLUDE_BALANCERS.to_owned(), String::new());
+        let mut cut = node(false);
+        cut.network_unavailable = true;
+        let nodes = named(&[("a", excluded), ("b", cut), ("c", node(true)), ("d", node(true))]);
+        let pods = [pod("a", true), pod("b", true), pod("d", true)];
+        let found = Members::SpeakerPods.candidates(nodes.iter(), pods.iter(), false);
+        let barred: Vec<_> = found.barred.iter().map(|(name, at)| (name.as_str(), at.bar, at.awake)).collect();
+        let expected =
+            [("a", Bar::Excluded, true), ("b", Bar::NetworkUnavailable, false), ("c", Bar::NoSpeaker, false)];
+        assert_eq!(barred, expected);
+        assert_eq!(found.speakers().collect::<Vec<_>>(), ["d", "a"]);
+    }
+
+    #[test]
     fn conditions_and_phases_are_read_from_the_objects() {
         let condition =
             |kind: &str, status: &str| slim::NodeCondition { type_: kind.to_owned(), status: status.to_owned() };
@@ -171,6 +251,36 @@ mod tests {
         assert!(facts.ready && facts.network_unavailable);
         let mut object = slim::Pod::default();
         object.status.phase = Some("Failed".to_owned());
-        assert!(PodFacts::from(object).ending);
+        object.status.pod_ip = Some("192.0.2.1".to_owned());
+        object.status.pod_ips =
+            vec![slim::PodIp { ip: "192.0.2.1".to_owned() }, slim::PodIp { ip: "2001:db8::1".to_owned() }];
+        let facts = PodFacts::from(object);
+        assert!(facts.ending && facts.over);
+        assert_eq!(facts.addresses.last().map(IpAddr::is_ipv6), Some(true));
+    }
+
+    #[test]
+    fn peers_are_the_pods_addresses_of_our_family() {
+        let at = |node: &str, ending: bool, addresses: &[&str]| PodFacts {
+            ending,
+            addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
+            ..pod(node, true)
+        };
+        let mut over = at("d", true, &["192.0.2.4"]);
+        over.over = true;
+        let pods = [
+            at("a", false, &["192.0.2.1", "2001:db8::1"]),
+            at("b", true, &["192.0.2.2"]),
+            at("c", false, &["192.0.2.33"]),
+            at("c", true, &["192.0.2.3"]),
+            over,
+            at("", false, &["192.0.2.5"]),
+        ];
+        let found = |bind: &str| {
+            let found = peers(pods.iter(), bind.parse().unwrap());
+            found.into_iter().map(|(name, addr)| format!("{name}={addr}")).collect::<Vec<_>>()
+        };
+        assert_eq!(found("192.0.2.9:7946"), ["a=192.0.2.1:7946", "b=192.0.2.2:7946", "c=192.0.2.33:7946"]);
+        assert_eq!(found("[2001:db8::9]:7947"), ["a=[2001:db8::1]:7947"]);
     }
 }

@@ -4,10 +4,16 @@
 //! responders, announcer --Layer2Metrics--+
 //! apply                 --announced------+--> Registry --> /metrics
 //! owner                 --client---------+
+//! membership task       --membership-----+
 //! ```
 
+use std::fmt;
 use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
 
+use membership::counters::{Counted, Counters};
+use prometheus_client::encoding::{EncodeMetric, MetricEncoder};
+use prometheus_client::metrics::{MetricType, TypedMetric};
 use runtime::metrics::{ConfigurationMetrics, EncodeLabelSet, Family, Gauge, GoCounter, Registry};
 
 /// The metrics of a speaker. Clones share the values.
@@ -15,7 +21,10 @@ use runtime::metrics::{ConfigurationMetrics, EncodeLabelSet, Family, Gauge, GoCo
 pub struct Metrics {
     /// What happens on the wire.
     pub layer2: Layer2Metrics,
+    /// What the speakers say to one another.
+    pub membership: MembershipMetrics,
     announced: Family<AnnouncedLabels, Gauge>,
+    not_announced: Family<SilentLabels, Gauge>,
     configuration: ConfigurationMetrics,
 }
 
@@ -25,6 +34,48 @@ pub struct Layer2Metrics {
     received: Family<IpLabel, GoCounter>,
     responded: Family<IpLabel, GoCounter>,
     gratuitous: Family<IpLabel, GoCounter>,
+    dropped: Family<ReasonLabel, GoCounter>,
+}
+
+/// Why a frame was neither answered nor sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dropped {
+    /// It came in and breaks the rules of its protocol.
+    Malformed,
+    /// It was to go out and this node had no leave to send.
+    NoPermit,
+}
+
+impl Dropped {
+    fn label(self) -> ReasonLabel {
+        let reason = match self {
+            Self::Malformed => "malformed",
+            Self::NoPermit => "no_permit",
+        };
+        ReasonLabel { reason }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
+/// How the talk among the speakers goes. Clones share the values.
+#[derive(Debug, Clone, Default)]
+pub struct MembershipMetrics {
+    members: Gauge,
+    pauses: Gauge,
+    datagrams: Datagrams,
+}
+
+/// The counts of a membership that may start later; shows nothing until then.
+#[derive(Debug, Clone, Default)]
+struct Datagrams(Arc<OnceLock<Arc<Counters>>>);
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabel {
+    result: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -38,6 +89,12 @@ struct AnnouncedLabels {
     protocol: &'static str,
     node: String,
     ip: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SilentLabels {
+    service: String,
+    reason: &'static str,
 }
 
 impl Metrics {
@@ -61,9 +118,38 @@ impl Metrics {
             layer2.gratuitous.clone(),
         );
         registry.register(
+            "metallb_layer2_frames_dropped",
+            "Number of layer2 frames that were malformed, or not sent for want of a permit",
+            layer2.dropped.clone(),
+        );
+        for reason in [Dropped::Malformed, Dropped::NoPermit] {
+            let _ = layer2.dropped.get_or_create(&reason.label());
+        }
+        registry.register(
             "metallb_speaker_announced",
             "Services that this node announces, by protocol and IP; absent when not announced",
             all.announced.clone(),
+        );
+        let membership = &all.membership;
+        registry.register(
+            "metallb_speaker_members",
+            "Number of speakers that this one knows to be alive, itself included; 0 while it talks to nobody",
+            membership.members.clone(),
+        );
+        registry.register(
+            "metallb_speaker_pauses",
+            "How often this speaker did not run for so long that it had to hear all others anew",
+            membership.pauses.clone(),
+        );
+        registry.register(
+            "metallb_speaker_membership_datagrams_total",
+            "Number of datagrams between the speakers, by what became of them",
+            membership.datagrams.clone(),
+        );
+        registry.register(
+            "metallb_speaker_not_announced",
+            "Services with an address that no node announces, by reason; shown by one speaker for all of them",
+            all.not_announced.clone(),
         );
         all
     }
@@ -76,6 +162,16 @@ impl Metrics {
     /// Takes back what [`Metrics::announced`] showed: the series disappears.
     pub fn withdrawn(&self, service: String, protocol: &'static str, node: &str, ip: IpAddr) {
         self.announced.remove(&labels(service, protocol, node, ip));
+    }
+
+    /// Shows that no node announces `service` (`namespace/name`), for this reason.
+    pub fn silent(&self, service: String, reason: &'static str) {
+        self.not_announced.get_or_create(&SilentLabels { service, reason }).set(1);
+    }
+
+    /// Takes back what [`Metrics::silent`] showed: the series disappears.
+    pub fn no_longer_silent(&self, service: String, reason: &'static str) {
+        self.not_announced.remove(&SilentLabels { service, reason });
     }
 
     /// Counts processed changes of Kubernetes objects.
@@ -113,6 +209,44 @@ impl Layer2Metrics {
     pub fn gratuitous(&self, ip: IpAddr) {
         count(&self.gratuitous, ip);
     }
+
+    /// Counts a frame that was dropped.
+    pub fn dropped(&self, why: Dropped) {
+        self.dropped.get_or_create(&why.label()).inc();
+    }
+}
+
+impl MembershipMetrics {
+    /// Shows these counts from now on. Only the first call counts.
+    pub fn started(&self, counters: Arc<Counters>) {
+        let _ = self.datagrams.0.set(counters);
+    }
+
+    /// Shows how many members are alive, and how often this process had to begin anew.
+    pub fn seen(&self, members: usize, pauses: u64) {
+        self.members.set(i64::try_from(members).unwrap_or(i64::MAX));
+        self.pauses.set(i64::try_from(pauses).unwrap_or(i64::MAX));
+    }
+}
+
+impl TypedMetric for Datagrams {
+    const TYPE: MetricType = MetricType::Counter;
+}
+
+impl EncodeMetric for Datagrams {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
+        let Some(counters) = self.0.get() else { return Ok(()) };
+        for counted in Counted::ALL {
+            // A gauge's encoding, because a counter's would append `_total` once more.
+            let label = ResultLabel { result: counted.label() };
+            encoder.encode_family(&label)?.encode_gauge(&counters.get(counted))?;
+        }
+        Ok(())
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Counter
+    }
 }
 
 fn count(family: &Family<IpLabel, GoCounter>, ip: IpAddr) {
@@ -131,20 +265,34 @@ mod tests {
         metrics.layer2.received(ip);
         metrics.layer2.responded(ip);
         metrics.layer2.gratuitous(ip);
+        metrics.layer2.dropped(Dropped::NoPermit);
         metrics.announced("default/web".to_owned(), "layer2", "node-a", ip);
+        metrics.silent("default/db".to_owned(), "noEndpoint");
         metrics.configuration(0);
+        assert!(!registry.encode().contains("membership_datagrams_total{"), "{}", registry.encode());
+        metrics.membership.started(Arc::default());
+        metrics.membership.seen(3, 1);
         let text = registry.encode();
         for line in [
             "metallb_layer2_requests_received{ip=\"192.0.2.10\"} 1",
             "metallb_layer2_responses_sent{ip=\"192.0.2.10\"} 1",
             "metallb_layer2_gratuitous_sent{ip=\"192.0.2.10\"} 1",
+            "metallb_layer2_frames_dropped{reason=\"malformed\"} 0",
+            "metallb_layer2_frames_dropped{reason=\"no_permit\"} 1",
             "metallb_speaker_announced{service=\"default/web\",protocol=\"layer2\",node=\"node-a\",ip=\"192.0.2.10\"} 1",
+            "metallb_speaker_not_announced{service=\"default/db\",reason=\"noEndpoint\"} 1",
             "metallb_k8s_client_config_loaded_bool 1",
+            "metallb_speaker_members 3",
+            "metallb_speaker_pauses 1",
+            "metallb_speaker_membership_datagrams_total{result=\"replayed\"} 0",
+            "# TYPE metallb_speaker_membership_datagrams_total counter",
             "metallb_k8s_client_config_stale_bool 0",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is missing in:\n{text}");
         }
         metrics.withdrawn("default/web".to_owned(), "layer2", "node-a", ip);
-        assert!(!registry.encode().contains("metallb_speaker_announced{"));
+        metrics.no_longer_silent("default/db".to_owned(), "noEndpoint");
+        let text = registry.encode();
+        assert!(!text.contains("announced{"), "a series goes with what it told:\n{text}");
     }
 }

@@ -1,14 +1,15 @@
 //! What can come in: the cluster and the node's interfaces as far as announcements depend on them. Pure.
 //!
 //! ```text
-//! Input (watch event | interfaces) --apply--> State --settle--> Dirty { all | these Services }
+//! Input (watch event | interfaces | members) --apply--> State --settle--> Dirty { all | these Services | nodes that went }
 //! ```
 //! Nothing is decided before every list is complete once ([`State::is_complete`]): half a picture would make two owners. From
 //! then on only observed changes count; silence of the API changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use api::v1beta1::{AddressPool, BFDProfile, BGPAdvertisement, Community, IPAddressPool, L2Advertisement};
 use api::v1beta2::BGPPeer;
@@ -16,14 +17,22 @@ use api::{names, slim};
 use config::model::Config;
 use config::{Backend, Kind, NamespaceLabels, NodeLabels, ObjectId, Resources, SecretFacts};
 use kube::ResourceExt;
+use membership::NodeName;
 use runtime::index::{Changes, Index, map_event};
 use runtime::watch::{Broken, Event};
 
-use crate::announce::l2::{self, Subject, View};
-use crate::announce::{Announcement, Reason};
-use crate::members::{Candidates, Members, NodeFacts, PodFacts};
+use crate::announce::endpoints::Serving;
+use crate::announce::l2::{self, Subject, View, teller};
+use crate::announce::silence::Silence;
+use crate::announce::{Announcement, Leaders, Reason};
+use crate::electorate::{Change, Electorate};
+use crate::members::{self, Candidates, Members, NodeFacts, PodFacts};
 use crate::problem::Problem;
+use crate::sharing::Sharing;
 use crate::slices::Slices;
+
+/// Interfaces of a node that were not seen yet.
+static NOTHING: BTreeSet<String> = BTreeSet::new();
 
 /// Names a Service.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -71,6 +80,8 @@ pub enum Input {
     Secret(Event<SecretFacts>),
     /// Names of this node's interfaces, excluded ones left out.
     Interfaces(BTreeSet<String>),
+    /// Who lives, as the speakers know it from one another.
+    Members(Arc<membership::shell::View>),
 }
 
 /// What does not change while the speaker runs.
@@ -95,6 +106,12 @@ pub struct Dirty {
     pub all: bool,
     /// These.
     pub services: BTreeSet<ServiceKey>,
+    /// Those in whose election one of these nodes was among the first two: it is no longer up, and nothing else has changed.
+    pub gone: BTreeSet<String>,
+    /// Somebody who was silent is heard again.
+    pub healed: bool,
+    /// Addresses that no Service had before. What there was when this process started is not new.
+    pub new: BTreeSet<IpAddr>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,26 +132,28 @@ struct ServiceFacts {
 pub struct State {
     settings: Settings,
     services: Index<ServiceKey, ServiceFacts>,
+    sharing: Sharing,
     slices: Slices,
     nodes: Index<String, NodeFacts>,
     pods: Index<(String, String), PodFacts>,
     namespaces: Index<String, BTreeMap<String, String>>,
-    pools: Index<String, Result<IPAddressPool, Broken>>,
-    address_pools: Index<String, Result<AddressPool, Broken>>,
-    l2_advertisements: Index<String, Result<L2Advertisement, Broken>>,
-    bgp_advertisements: Index<String, Result<BGPAdvertisement, Broken>>,
-    peers: Index<String, Result<BGPPeer, Broken>>,
-    bfd_profiles: Index<String, Result<BFDProfile, Broken>>,
-    communities: Index<String, Result<Community, Broken>>,
+    pools: Index<String, Result<Arc<IPAddressPool>, Broken>>,
+    address_pools: Index<String, Result<Arc<AddressPool>, Broken>>,
+    l2_advertisements: Index<String, Result<Arc<L2Advertisement>, Broken>>,
+    bgp_advertisements: Index<String, Result<Arc<BGPAdvertisement>, Broken>>,
+    peers: Index<String, Result<Arc<BGPPeer>, Broken>>,
+    bfd_profiles: Index<String, Result<Arc<BFDProfile>, Broken>>,
+    communities: Index<String, Result<Arc<Community>, Broken>>,
     secrets: Index<String, SecretFacts>,
     interfaces: Option<BTreeSet<String>>,
     config: Config,
     problems: BTreeSet<Problem>,
     errors: Vec<String>,
-    candidates: Candidates,
+    electorate: Electorate,
     dirty: Dirty,
     config_is_old: bool,
     candidates_are_old: bool,
+    peers_are_new: bool,
     was_complete: bool,
 }
 
@@ -144,6 +163,7 @@ impl State {
         Self {
             settings,
             services: Index::new(),
+            sharing: Sharing::default(),
             slices: Slices::default(),
             nodes: Index::new(),
             pods: Index::new(),
@@ -160,10 +180,11 @@ impl State {
             config: Config::default(),
             problems: BTreeSet::new(),
             errors: Vec::new(),
-            candidates: Candidates::default(),
+            electorate: Electorate::default(),
             dirty: Dirty::default(),
             config_is_old: true,
             candidates_are_old: true,
+            peers_are_new: true,
             was_complete: false,
         }
     }
@@ -177,7 +198,11 @@ impl State {
                 let changes = self.services.apply(event);
                 self.touch(changes);
             }
-            Input::EndpointSlice(event) => self.dirty.services.extend(self.slices.apply(event)),
+            Input::EndpointSlice(event) => {
+                for service in self.slices.apply(event) {
+                    self.dirty.services.extend(self.sharing.group(&service));
+                }
+            }
             Input::Node(event) => {
                 let event = map_event(event, |node| (node.name_any(), NodeFacts::from(node)));
                 let changed = !self.nodes.apply(event).is_empty();
@@ -186,7 +211,9 @@ impl State {
             }
             Input::Pod(event) => {
                 let event = map_event(event, |pod| (object_key(&pod), PodFacts::from(pod)));
-                self.candidates_are_old |= !self.pods.apply(event).is_empty();
+                let changed = !self.pods.apply(event).is_empty();
+                self.candidates_are_old |= changed;
+                self.peers_are_new |= changed;
             }
             Input::Namespace(event) => {
                 let event =
@@ -216,12 +243,19 @@ impl State {
                 self.dirty.all |= self.interfaces.as_ref() != Some(&names);
                 self.interfaces = Some(names);
             }
+            Input::Members(view) => self.dirty.healed |= self.electorate.hear(view),
         }
     }
 
     fn touch(&mut self, changes: Changes<ServiceKey>) {
-        self.dirty.services.extend(changes.upserted);
-        self.dirty.services.extend(changes.removed);
+        for service in changes.upserted.into_iter().chain(changes.removed) {
+            let addresses = self.addresses(&service).to_vec();
+            if self.was_complete {
+                self.dirty.new.extend(addresses.iter().filter(|ip| !self.sharing.holds(**ip)));
+            }
+            self.dirty.services.extend(self.sharing.set(&service, &addresses));
+            self.dirty.services.insert(service);
+        }
     }
 
     /// Whether every list was complete at least once; before that nothing is decided.
@@ -265,11 +299,13 @@ impl State {
         if std::mem::take(&mut self.config_is_old) {
             self.compile();
         }
-        if std::mem::take(&mut self.candidates_are_old) {
+        let said = std::mem::take(&mut self.candidates_are_old).then(|| {
             let (nodes, pods) = (self.nodes.iter(), self.pods.values());
-            let candidates = self.settings.members.candidates(nodes, pods, self.settings.ignore_exclusion);
-            self.dirty.all |= candidates != self.candidates;
-            self.candidates = candidates;
+            self.settings.members.candidates(nodes, pods, self.settings.ignore_exclusion)
+        });
+        match self.electorate.settle(said) {
+            Change::Gone(nodes) => self.dirty.gone.extend(nodes),
+            Change::Other => self.dirty.all = true,
         }
         self.dirty.all |= !std::mem::replace(&mut self.was_complete, true);
         std::mem::take(&mut self.dirty)
@@ -343,9 +379,26 @@ impl State {
         &self.errors
     }
 
+    /// Who stands for election.
+    pub fn electorate(&self) -> &Electorate {
+        &self.electorate
+    }
+
+    /// Where the speakers hear one another, see [`members::peers`], if that may have changed since the last call.
+    pub fn new_peers(&mut self, bind: SocketAddr) -> Option<BTreeMap<NodeName, SocketAddr>> {
+        std::mem::take(&mut self.peers_are_new).then(|| members::peers(self.pods.values(), bind))
+    }
+
+    /// Whether this node can still pass on what arrives for the Service: with traffic policy Local it needs an endpoint.
+    pub fn can_serve(&self, key: &ServiceKey) -> bool {
+        self.services
+            .get(key)
+            .is_some_and(|service| !service.local || self.slices.serving(key).nodes.contains(&self.settings.node))
+    }
+
     /// The nodes that may announce.
     pub fn candidates(&self) -> &Candidates {
-        &self.candidates
+        self.electorate.candidates()
     }
 
     /// This node.
@@ -353,9 +406,20 @@ impl State {
         &self.settings.node
     }
 
+    /// Names of this node's interfaces, as far as they are known.
+    pub fn interfaces(&self) -> &BTreeSet<String> {
+        self.interfaces.as_ref().unwrap_or(&NOTHING)
+    }
+
     /// All Services there are.
     pub fn services(&self) -> impl Iterator<Item = &ServiceKey> {
         self.services.iter().map(|(key, _)| key)
+    }
+
+    /// The addresses of a Service of ours, in the order of its status.
+    pub fn addresses(&self, key: &ServiceKey) -> &[IpAddr] {
+        let facts = self.services.get(key).filter(|facts| facts.ours && facts.load_balancer);
+        facts.and_then(|facts| facts.addresses.as_deref().ok()).unwrap_or_default()
     }
 
     /// The uid of a Service, for events about it.
@@ -368,27 +432,69 @@ impl State {
     /// # Errors
     /// The reason why not.
     pub fn decide(&self, key: &ServiceKey) -> Result<Announcement, Reason> {
-        let service = self.services.get(key).filter(|service| service.ours).ok_or(Reason::ServiceDeleted)?;
+        self.judge(key).0
+    }
+
+    /// [`State::decide`], and who leads in the election.
+    pub fn judge(&self, key: &ServiceKey) -> (Result<Announcement, Reason>, Leaders<'_>) {
+        let refused = |reason| (Err(reason), Leaders::default());
+        let Some(service) = self.services.get(key).filter(|service| service.ours) else {
+            return refused(Reason::ServiceDeleted);
+        };
         if !service.load_balancer {
-            return Err(Reason::NotLoadBalancer);
+            return refused(Reason::NotLoadBalancer);
         }
-        let addresses = service.addresses.as_ref().map_err(|()| Reason::InvalidIp)?;
-        let nothing = BTreeSet::new();
-        let view = View {
+        let Ok(addresses) = &service.addresses else { return refused(Reason::InvalidIp) };
+        let group = self.group(key);
+        l2::judge(&self.view(), &Self::subject(addresses, service, &self.slices.serving(key)), &subjects(&group))
+    }
+
+    /// Why no node announces the Service, as far as it is ours and has an address.
+    pub fn silence(&self, key: &ServiceKey) -> Option<Silence> {
+        let service = self.services.get(key).filter(|service| service.ours && service.load_balancer)?;
+        let Ok(addresses) = &service.addresses else { return Some(Silence::InvalidIp) };
+        let group = self.group(key);
+        l2::silence(&self.view(), &Self::subject(addresses, service, &self.slices.serving(key)), &subjects(&group))
+    }
+
+    /// Whether this node is the one that tells why nobody announces the Service. With no speaker known to be alive everybody
+    /// is: better told twice than not at all.
+    pub fn is_teller(&self, key: &ServiceKey) -> bool {
+        teller(self.candidates().speakers(), key).is_none_or(|teller| teller == self.settings.node)
+    }
+
+    fn view(&self) -> View<'_> {
+        View {
             node: &self.settings.node,
             config: &self.config,
-            candidates: &self.candidates,
-            interfaces: self.interfaces.as_ref().unwrap_or(&nothing),
-        };
-        let subject = Subject {
+            candidates: self.electorate.candidates(),
+            interfaces: self.interfaces(),
+        }
+    }
+
+    /// The Services that share addresses with this one, itself included, each with where it can be served.
+    fn group(&self, key: &ServiceKey) -> Vec<(&ServiceFacts, Serving)> {
+        let keys = self.sharing.group(key);
+        keys.iter().filter_map(|key| Some((self.services.get(key)?, self.slices.serving(key)))).collect()
+    }
+
+    fn subject<'a>(addresses: &'a [IpAddr], service: &'a ServiceFacts, serving: &'a Serving) -> Subject<'a> {
+        Subject {
             addresses,
             labels: &service.labels,
             shares_address: service.shares_address,
             local: service.local,
-            serving: &self.slices.serving(key),
-        };
-        l2::decide(&view, &subject)
+            serving,
+        }
     }
+}
+
+fn subjects<'a>(group: &'a [(&ServiceFacts, Serving)]) -> Vec<Subject<'a>> {
+    let subject = |(service, serving): &'a (&ServiceFacts, Serving)| {
+        let addresses = service.addresses.as_deref().unwrap_or_default();
+        State::subject(addresses, service, serving)
+    };
+    group.iter().map(subject).collect()
 }
 
 fn object_key(object: &impl ResourceExt) -> (String, String) {
@@ -415,7 +521,7 @@ fn service_facts(service: slim::Service, class: Option<&str>) -> (ServiceKey, Se
 
 /// Takes in an event of a custom resource; returns whether anything changed that configuration depends on.
 fn take<K: ResourceExt + Clone + PartialEq>(
-    index: &mut Index<String, Result<K, Broken>>,
+    index: &mut Index<String, Result<Arc<K>, Broken>>,
     event: Event<Result<K, Broken>>,
     drop_status: impl Fn(&mut K),
 ) -> bool {
@@ -425,14 +531,14 @@ fn take<K: ResourceExt + Clone + PartialEq>(
             // What every write changes must not look like a change of the configuration.
             let meta = object.meta_mut();
             (meta.managed_fields, meta.resource_version, meta.generation) = (None, None, None);
-            (object.name_any(), Ok(object))
+            (object.name_any(), Ok(Arc::new(object)))
         }
         Err(broken) => (broken.name.clone(), Err(broken)),
     });
     !index.apply(event).is_empty()
 }
 
-fn valid<K: Clone + PartialEq>(index: &Index<String, Result<K, Broken>>) -> Vec<K> {
+fn valid<K: Clone + PartialEq>(index: &Index<String, Result<Arc<K>, Broken>>) -> Vec<Arc<K>> {
     index.values().filter_map(|object| object.as_ref().ok()).cloned().collect()
 }
 
@@ -440,7 +546,10 @@ fn broken<K: PartialEq>(index: &Index<String, Result<K, Broken>>) -> impl Iterat
     index.values().filter_map(|object| object.as_ref().err())
 }
 
-fn uid<K: ResourceExt + Clone + PartialEq>(index: &Index<String, Result<K, Broken>>, name: &String) -> Option<String> {
+fn uid<K: ResourceExt + Clone + PartialEq>(
+    index: &Index<String, Result<Arc<K>, Broken>>,
+    name: &String,
+) -> Option<String> {
     index.get(name)?.as_ref().ok()?.uid()
 }
 

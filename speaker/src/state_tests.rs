@@ -4,6 +4,7 @@ use api::v1beta1::{IPAddressPoolSpec, L2AdvertisementSpec};
 
 use super::*;
 use config::Backend;
+use membership::Loss;
 
 use crate::announce::Owner;
 
@@ -126,8 +127,9 @@ fn only_what_matters_makes_services_dirty() {
     counted.status = Some(Default::default());
     assert_eq!(feed(&mut state, vec![Input::Pool(Event::Apply(Ok(counted)))]), Dirty::default());
     let dirty = feed(&mut state, vec![Input::EndpointSlice(Event::Apply(slice("web", "node-c")))]);
-    assert_eq!(dirty, Dirty { all: false, services: BTreeSet::from([key("web")]) });
-    assert!(feed(&mut state, vec![Input::Node(Event::Apply(node("node-b", false)))]).all);
+    assert_eq!(dirty, Dirty { services: BTreeSet::from([key("web")]), ..Dirty::default() });
+    let dirty = feed(&mut state, vec![Input::Node(Event::Apply(node("node-b", false)))]);
+    assert_eq!(dirty, Dirty { gone: BTreeSet::from(["node-b".to_owned()]), ..Dirty::default() });
     assert_eq!(state.decide(&key("web")), Err(Reason::NotOwner(Owner::Node("node-a".to_owned()))));
 }
 
@@ -314,4 +316,94 @@ fn a_broken_peer_is_an_error_only_on_the_nodes_it_selects() {
 fn layer_2_does_not_wait_for_the_kinds_of_bgp() {
     let state = complete();
     assert!(state.is_complete() && !state.is_judged());
+}
+
+/// What the speakers know of one another.
+pub(crate) fn members(alive: &[&str], lost: &[(&str, Loss)]) -> Input {
+    let name = |text: &str| NodeName::new(text).unwrap();
+    Input::Members(Arc::new(membership::shell::View {
+        alive: alive.iter().map(|text| name(text)).collect(),
+        lost: lost.iter().map(|(text, why)| (name(text), *why)).collect(),
+        pauses: 0,
+    }))
+}
+
+const ALL: [&str; 3] = ["node-a", "node-b", "node-c"];
+
+#[test]
+fn members_that_are_heard_change_nothing_that_the_api_knows_already() {
+    let mut state = complete();
+    assert_eq!(feed(&mut state, vec![members(&["node-b"], &[])]), Dirty::default(), "nobody was heard yet");
+    assert_eq!(feed(&mut state, vec![members(&ALL, &[])]), Dirty::default());
+}
+
+#[test]
+fn a_dead_member_makes_only_its_own_elections_dirty() {
+    let mut state = complete();
+    feed(&mut state, vec![members(&ALL, &[])]);
+    let dirty = feed(&mut state, vec![members(&["node-a", "node-b"], &[("node-c", Loss::Suspected)])]);
+    assert_eq!(dirty, Dirty { gone: BTreeSet::from(["node-c".to_owned()]), ..Dirty::default() });
+    let dirty = feed(&mut state, vec![members(&ALL, &[])]);
+    assert!(dirty.all && dirty.healed);
+}
+
+#[test]
+fn a_member_that_is_heard_is_up_before_the_api_knows_and_one_that_is_lost_is_down() {
+    let mut state = complete();
+    feed(&mut state, vec![members(&ALL, &[])]);
+    feed(&mut state, vec![Input::Node(Event::Apply(node("node-b", false)))]);
+    assert!(state.decide(&key("web")).is_ok(), "the API server lost sight of this node, the others did not");
+    let mut state = complete();
+    feed(&mut state, vec![members(&["node-a", "node-c"], &[("node-b", Loss::ProbeMissed)])]);
+    assert_eq!(state.decide(&key("web")), Err(Reason::NotOwner(Owner::Node("node-a".to_owned()))));
+}
+
+#[test]
+fn a_drained_node_does_not_announce_by_being_alive() {
+    let mut state = complete();
+    feed(&mut state, vec![members(&ALL, &[])]);
+    let mut drained = node("node-b", true);
+    drained.metadata.labels = Some(BTreeMap::from([(names::LABEL_EXCLUDE_BALANCERS.to_owned(), String::new())]));
+    feed(&mut state, vec![Input::Node(Event::Apply(drained))]);
+    assert_eq!(state.decide(&key("web")), Err(Reason::NotOwner(Owner::Node("node-a".to_owned()))));
+}
+
+#[test]
+fn the_survivor_of_two_takes_over_although_it_hears_nobody() {
+    let mut state = State::new(Settings { node: "node-a".to_owned(), ..settings() });
+    feed(&mut state, start().concat());
+    feed(&mut state, vec![Input::Node(Event::Delete(node("node-c", true))), members(&["node-a", "node-b"], &[])]);
+    assert_eq!(state.decide(&key("web")), Err(Reason::NotOwner(Owner::Node("node-b".to_owned()))));
+    feed(&mut state, vec![members(&["node-a"], &[("node-b", Loss::Suspected)])]);
+    assert!(state.decide(&key("web")).is_ok());
+}
+
+#[test]
+fn a_new_process_that_cannot_be_heard_is_believed_when_the_api_says_that_it_is_up() {
+    let mut state = State::new(Settings { node: "node-a".to_owned(), ..settings() });
+    feed(&mut state, start().concat());
+    let lost = || members(&["node-a", "node-c"], &[("node-b", Loss::Left)]);
+    feed(&mut state, vec![members(&ALL, &[])]);
+    feed(&mut state, vec![lost()]);
+    assert!(state.decide(&key("web")).is_ok());
+    feed(&mut state, vec![Input::Node(Event::Apply(node("node-b", false)))]);
+    assert!(state.decide(&key("web")).is_ok());
+    feed(&mut state, vec![Input::Node(Event::Apply(node("node-b", true)))]);
+    assert_eq!(state.decide(&key("web")), Err(Reason::NotOwner(Owner::Node("node-b".to_owned()))));
+}
+
+#[test]
+fn the_speakers_hear_one_another_where_their_pods_are() {
+    let bind: SocketAddr = "192.0.2.2:7946".parse().unwrap();
+    let mut state = State::new(Settings { members: Members::SpeakerPods, ..settings() });
+    assert_eq!(state.new_peers(bind), Some(BTreeMap::new()));
+    let mut pod = slim::Pod::default();
+    pod.metadata.name = Some("speaker-x".to_owned());
+    pod.spec.node_name = Some("node-c".to_owned());
+    pod.status.pod_ip = Some("192.0.2.3".to_owned());
+    feed(&mut state, list(Input::Pod, vec![pod.clone()]));
+    let peers = state.new_peers(bind).unwrap();
+    assert_eq!(peers[&NodeName::new("node-c").unwrap()].to_string(), "192.0.2.3:7946");
+    feed(&mut state, vec![Input::Pod(Event::Apply(pod))]);
+    assert_eq!(state.new_peers(bind), None);
 }

@@ -2,8 +2,11 @@
 //!
 //! ```text
 //!  watches ---+
-//!             +--> owner: State::apply* -> settle -> plan -> Apply::all --> announcer --> network
-//!  interfaces-+      (the only task that touches State and Announced)
+//!  interfaces +--> owner: State::apply* -> settle -> plan -> Handover -> Apply::all --> announcer --> network
+//!  members ---+      (the only task that touches State and Announced)                     │ permit?
+//!     ▲                 └─ Wanted ─▶ membership task     └─ Planned ─▶ renewal task ──────┘
+//!     └──────────────────────────────────┘
+//!  asked to stop: farewell to the others, who take over; 300 ms later all ends
 //! ```
 
 use std::collections::BTreeSet;
@@ -11,6 +14,7 @@ use std::io::ErrorKind;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -21,7 +25,10 @@ use futures::stream::{self, SelectAll};
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
+use membership::NodeName;
+use membership::shell::View;
 use runtime::client::{self, Retry};
+use runtime::clock::Moment;
 use runtime::events::Publisher;
 use runtime::health::Health;
 use runtime::index::map_event;
@@ -37,13 +44,22 @@ use tokio::time::MissedTickBehavior;
 use crate::apply::Apply;
 use crate::args::Args;
 use crate::configuration_state;
+use crate::disputes::Disputes;
+use crate::handover::{Handover, LINGER};
+use crate::l2::announcer::Report;
+use crate::l2::permit::Permit;
 use crate::l2::selection::{self, Exclusions, Link};
 use crate::l2::{announcer, interfaces, packet};
 use crate::members::Members;
+use crate::membership_task::{self, Bind, Wanted};
 use crate::metrics::Metrics;
 use crate::plan::{Announced, plan};
 use crate::problem::Problem;
-use crate::state::{Input, State};
+use crate::renewal::{OwnershipMode, Planned, Renewal};
+use crate::renewal_task::{self, Sources};
+use crate::state::{Dirty, Input, ServiceKey, State};
+use crate::status::{self, Desk};
+use crate::tell::{self, Complaints};
 
 /// Where the ConfigMap `metallb-excludel2` is mounted.
 const EXCLUSIONS: &str = "/etc/metallb/excludel2.yaml";
@@ -53,6 +69,8 @@ const COMPONENT: &str = "metallb-speaker";
 const GRACE: Duration = Duration::from_secs(1);
 /// Most changes taken in before the next decision.
 const BATCH: usize = 1024;
+/// Most conflicts of addresses that wait to be told.
+const REPORTS: usize = 256;
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
 type Inputs = SelectAll<Pin<Box<dyn Stream<Item = Input> + Send>>>;
@@ -63,9 +81,10 @@ type Inputs = SelectAll<Pin<Box<dyn Stream<Item = Input> + Send>>>;
 /// Flags, exclusion file, capabilities or ports are unusable, or a part ended unexpectedly.
 pub async fn speak(args: Args) -> anyhow::Result<()> {
     let (settings, namespace) = args.settings()?;
+    let bind = args.membership()?;
     let exclusions = exclusions(Path::new(EXCLUSIONS))?;
     packet::probe()?;
-    let shutdown = Shutdown::on_signals()?;
+    let (asked, shutdown) = (Shutdown::on_signals()?, Shutdown::new());
     let client = client::connect(&client::user_agent("speaker"), Retry::Never).await?;
     let mut registry = Registry::new();
     let metrics = Metrics::register(&mut registry);
@@ -86,7 +105,10 @@ pub async fn speak(args: Args) -> anyhow::Result<()> {
         until.or(interfaces::observe(links_in)).await.unwrap_or(Ok(()))
     });
     let until = shutdown.clone();
-    let announcer = announcer::run(exclusions.clone(), metrics.layer2.clone(), links.clone(), batches);
+    let permit = Permit::withheld();
+    let (reports_in, reports) = mpsc::channel(REPORTS);
+    let options = announcer::Options { exclusions: exclusions.clone(), permit: permit.clone(), refresh: None };
+    let announcer = announcer::run(options, metrics.layer2.clone(), links.clone(), batches, reports_in);
     tasks.spawn("the layer 2 announcer", async move {
         until.or(announcer).await;
         Ok(())
@@ -94,21 +116,152 @@ pub async fn speak(args: Args) -> anyhow::Result<()> {
 
     let mut inputs = watches(&client, &namespace, settings.members, &args.ml_labels, &watch_metrics);
     inputs.push(interface_names(links, exclusions).boxed());
+    let (views_in, views) = watch::channel(None);
+    let (wanted, wants) = watch::channel(None);
+    let (plans, planned) = watch::channel(None);
+    let (gains, gained) = watch::channel(0);
+    let leased = leases(args.l2_ownership);
+    inputs.push(members(views.clone()).boxed());
+    tasks.spawn("the handover at the end", hand_over(asked.clone(), shutdown.clone()));
+    match &bind {
+        Some(bind) => {
+            let talk = membership_task::run(
+                bind.clone(),
+                wants,
+                views_in,
+                metrics.membership.clone(),
+                asked.clone(),
+                shutdown.clone(),
+            );
+            tasks.spawn("the talk among the speakers", talk);
+        }
+        None => tracing::warn!(
+            event = "membership",
+            "the speakers do not talk to one another (--ml-bindaddr, --ml-labels or --ml-secret-key-path is not set): the API \
+             server says who is alive, and a dead node is replaced late"
+        ),
+    }
+    let until = shutdown.clone();
+    let renewal = Renewal::new(settings.node.clone(), args.l2_ownership);
+    let renewing = renewal_task::renew(renewal, Sources { planned, views, leased }, permit.clone(), gains);
+    tasks.spawn("the renewal of the permit", async move {
+        until.or(renewing).await;
+        Ok(())
+    });
     let (verdicts, seen) = watch::channel(Verdict::unknown());
     let until = shutdown.clone();
     let place = configuration_state::Place { namespace, node: settings.node.clone(), pod: args.pod_name.clone() };
+    let (statuses, complaints) = (Desk::default(), Complaints::default());
+    let showing = status::keep(client.clone(), place.clone(), statuses.clone(), watch_metrics.clone());
     let keeping = configuration_state::keep(client.clone(), place, seen, watch_metrics);
     tasks.spawn("the keeper of the ConfigurationState", async move {
         until.or(keeping).await;
         Ok(())
     });
-    let apply = Apply { commands, metrics, events: Publisher::new(client, COMPONENT) };
+    let events = Publisher::new(client, COMPONENT);
     let until = shutdown.clone();
-    tasks.spawn("the owner of the announcements", async move {
-        until.or(own(State::new(settings), inputs, apply, health, verdicts)).await;
+    tasks.spawn("the keeper of the ServiceL2Statuses", async move {
+        until.or(showing).await;
         Ok(())
     });
+    let until = shutdown.clone();
+    let telling = tell::tell(complaints.clone(), events.clone());
+    tasks.spawn("the teller of Services that nobody announces", async move {
+        until.or(telling).await;
+        Ok(())
+    });
+    let apply = Apply { commands, probes: args.l2_conflict_probe, metrics, events, statuses, complaints };
+    let until = shutdown.clone();
+    let ownership = Ownership { mode: args.l2_ownership, permit, gained, plans, bind, wanted, reports };
+    tasks.spawn("the owner of the announcements", async move {
+        until.or(own(State::new(settings), inputs, apply, health, verdicts, ownership)).await;
+        Ok(())
+    });
+    // MetalLB's line; scripts wait for it.
+    tracing::info!("Starting Manager");
     tasks.run(GRACE).await
+}
+
+/// Ends everything once the others had time to take over, or at once when a part has failed.
+async fn hand_over(asked: Shutdown, shutdown: Shutdown) -> anyhow::Result<()> {
+    if shutdown.or(asked.wait()).await.is_some() {
+        // Until then this node goes on answering; the membership task has told the others meanwhile.
+        let _ = shutdown.or(tokio::time::sleep(LINGER)).await;
+    }
+    asked.trigger();
+    shutdown.trigger();
+    Ok(())
+}
+
+/// Until when the node's Lease lets it answer: the seam of the mode `lease`.
+fn leases(mode: OwnershipMode) -> watch::Receiver<Option<Moment>> {
+    let (_, leased) = watch::channel(None);
+    match mode {
+        OwnershipMode::Fast | OwnershipMode::Quorum => {}
+        OwnershipMode::Lease => tracing::error!(event = "ownership", "no Lease is kept: this node answers for nothing"),
+    }
+    leased
+}
+
+/// What the owner of the announcements shares with those who watch over it.
+struct Ownership {
+    mode: OwnershipMode,
+    permit: Permit,
+    /// Grows each time the permit is valid after it was not.
+    gained: watch::Receiver<u64>,
+    plans: watch::Sender<Option<Planned>>,
+    /// `None` where the speakers do not talk.
+    bind: Option<Bind>,
+    wanted: watch::Sender<Option<Wanted>>,
+    /// What the announcer noticed.
+    reports: mpsc::Receiver<Report>,
+}
+
+impl Ownership {
+    /// Says what was planned from, and whom the talk concerns.
+    fn publish(&self, state: &mut State, announced: &Announced) {
+        if !state.is_complete() {
+            return;
+        }
+        if let Some(bind) = &self.bind {
+            let watched: BTreeSet<NodeName> = announced.watched().filter_map(|name| NodeName::new(name).ok()).collect();
+            let peers = state.new_peers(bind.addr);
+            self.wanted.send_if_modified(|wanted| {
+                let known = wanted.get_or_insert_default();
+                let changed = peers.is_some() || known.watched != watched;
+                known.watched = watched;
+                known.peers = peers.unwrap_or_else(|| std::mem::take(&mut known.peers));
+                changed
+            });
+        }
+        self.plans.send_if_modified(|planned| {
+            let new = Planned::of(state, self.bind.is_some());
+            let changed = planned.as_ref() != Some(&new);
+            *planned = Some(new);
+            changed
+        });
+    }
+
+    /// Whether an address may be answered a little longer when another node was elected for it.
+    fn hands_over(&self, now: Moment) -> bool {
+        self.mode != OwnershipMode::Lease && self.permit.is_valid(now)
+    }
+}
+
+/// Who lives, each time it changes.
+fn members(views: watch::Receiver<Option<Arc<View>>>) -> impl Stream<Item = Input> + Send {
+    stream::unfold(views, async |mut views| {
+        loop {
+            // After the farewell nothing is heard any more, and what was heard last stays in force until the end.
+            if views.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+            let view = views.borrow_and_update().clone();
+            if let Some(view) = view {
+                return Some((Input::Members(view), views));
+            }
+        }
+    })
 }
 
 /// Reads the names of interfaces to leave alone; without the file there are none.
@@ -182,9 +335,18 @@ fn interface_names(
 }
 
 /// Takes in changes and acts on them, until the inputs end or the task is dropped.
-async fn own(mut state: State, inputs: Inputs, apply: Apply, health: Health, verdicts: watch::Sender<Verdict>) {
+async fn own(
+    mut state: State,
+    inputs: Inputs,
+    apply: Apply,
+    health: Health,
+    verdicts: watch::Sender<Verdict>,
+    mut ownership: Ownership,
+) {
     let mut inputs = inputs.ready_chunks(BATCH);
     let mut announced = Announced::default();
+    let mut handover = Handover::default();
+    let mut disputes = Disputes::default();
     let mut problems = BTreeSet::new();
     let mut members = BTreeSet::new();
     let mut missing = None;
@@ -193,13 +355,43 @@ async fn own(mut state: State, inputs: Inputs, apply: Apply, health: Health, ver
     loop {
         tokio::select! {
             _ = pulse.tick() => health.heartbeat(),
+            () = at(handover.deadline()) => {
+                let now = Moment::now();
+                let mut actions = handover.due(now);
+                if handover.tells(now) {
+                    actions.extend(announced.tell_all());
+                }
+                apply.all(&state, actions);
+            }
+            Some(report) = ownership.reports.recv() => {
+                let now = Moment::now();
+                if disputes.is_foreign(now, &report) {
+                    apply.conflict(&state, announced.holders(report.ip()), &report);
+                }
+            }
+            // What was to be told while nothing could be sent, and what others told meanwhile.
+            Ok(()) = ownership.gained.changed() => apply.all(&state, announced.tell_all()),
             batch = inputs.next() => {
                 let Some(batch) = batch else { return };
                 apply.metrics.updated(u64::try_from(batch.len()).unwrap_or(u64::MAX));
                 batch.into_iter().for_each(|input| state.apply(input));
                 let dirty = state.settle();
                 let actions = plan(&state, &mut announced, &dirty);
+                let now = Moment::now();
+                if dirty.healed {
+                    handover.healed(now);
+                }
+                let lingers = ownership.hands_over(now);
+                let lingers = |service: &ServiceKey| lingers && state.can_serve(service);
+                let actions = handover.pass(now, actions, lingers);
+                disputes.take(now, &dirty, &actions);
                 apply.all(&state, actions);
+                if !dirty.gone.is_empty() {
+                    // What hurries is done. What is told of all the others may have become this node's to tell.
+                    let told = plan(&state, &mut announced, &Dirty { all: true, ..Dirty::default() });
+                    apply.all(&state, handover.pass(now, told, lingers));
+                }
+                ownership.publish(&mut state, &announced);
                 report(&state, &mut problems, &apply);
                 if state.is_judged() {
                     let verdict = configuration_state::verdict(state.errors());
@@ -217,6 +409,14 @@ async fn own(mut state: State, inputs: Inputs, apply: Apply, health: Health, ver
                 }
             }
         }
+    }
+}
+
+/// Waits until a moment; for ever without one.
+async fn at(moment: Option<Moment>) {
+    match moment {
+        Some(moment) => tokio::time::sleep(moment.after(Moment::now())).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -13,7 +13,9 @@ mod crds;
 mod hostile_api;
 mod idle;
 mod install;
+mod l2_failover;
 mod l2_service;
+mod l2_status;
 mod leadership;
 mod metrics;
 mod outage;
@@ -39,6 +41,8 @@ fn trials(suite: &Suite) -> Vec<Trial> {
         crds::trials(suite),
         install::trials(suite),
         l2_service::trials(suite),
+        l2_failover::trials(suite),
+        l2_status::trials(suite),
         outage::trials(suite),
         controller_restart::trials(suite),
         seed_controller::trials(suite),

@@ -23,7 +23,7 @@ pub fn trials(suite: &Suite) -> Vec<Trial> {
 }
 
 /// Two accounts; one of them may read metrics.
-const READERS: &str = "
+pub const READERS: &str = "
 apiVersion: v1
 kind: ServiceAccount
 metadata: {name: reader, namespace: metallb-system}
@@ -107,7 +107,7 @@ async fn url(bed: &Testbed, component: &str) -> Result<String> {
 }
 
 /// The page, and behind its last line the status.
-async fn scrape(bed: &Testbed, url: &str, token: Option<&str>) -> Result<Output> {
+pub async fn scrape(bed: &Testbed, url: &str, token: Option<&str>) -> Result<Output> {
     let header = token.map(|token| format!("Authorization: Bearer {token}"));
     let mut argv = vec!["curl", "--silent", "--insecure", "--noproxy", "*", "--max-time", "10", "-w", "\n%{http_code}"];
     if let Some(header) = &header {
@@ -117,6 +117,6 @@ async fn scrape(bed: &Testbed, url: &str, token: Option<&str>) -> Result<Output>
     bed.hub().exec(&argv).await
 }
 
-fn split(output: &Output) -> Result<(&str, &str)> {
+pub fn split(output: &Output) -> Result<(&str, &str)> {
     output.stdout.rsplit_once('\n').with_context(|| format!("no answer: {output}"))
 }

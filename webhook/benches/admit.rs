@@ -3,6 +3,7 @@
 //! `first` compiles what is stored as well, as the first request after a change may have to; `next` finds that done.
 
 use std::hint::black_box;
+use std::sync::Arc;
 
 use api::v1beta1::IPAddressPool;
 use api::v1beta2::BGPPeer;
@@ -37,8 +38,8 @@ fn peer(number: usize) -> BGPPeer {
 
 fn stored() -> Resources {
     Resources {
-        pools: (0..COUNT).map(pool).collect(),
-        peers: (0..COUNT).map(peer).collect(),
+        pools: (0..COUNT).map(pool).map(Arc::new).collect(),
+        peers: (0..COUNT).map(peer).map(Arc::new).collect(),
         nodes: (0..100).map(|n| NodeLabels { name: format!("n{n}"), ..NodeLabels::default() }).collect(),
         ..Resources::default()
     }
@@ -53,7 +54,7 @@ fn creation(object: Object) -> Request {
 fn admit(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("admit");
     for (name, object) in
-        [("pool", Object::IPAddressPool(Box::new(pool(COUNT)))), ("peer", Object::BGPPeer(Box::new(peer(COUNT))))]
+        [("pool", Object::IPAddressPool(Arc::new(pool(COUNT)))), ("peer", Object::BGPPeer(Arc::new(peer(COUNT))))]
     {
         assert!(matches!(object.kind(), Kind::IPAddressPool | Kind::BGPPeer));
         let request = creation(object);

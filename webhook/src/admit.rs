@@ -154,7 +154,9 @@ pub fn against(snapshot: &Snapshot, coming: &[&Object], request: &Request) -> Ve
     let Some(object) = &request.object else {
         return Verdict::deny(format!("{}: the request has no object", request.id));
     };
-    let (scope, stored) = (Scope::of(request.id.kind), &snapshot.resources);
+    let stored = &snapshot.resources;
+    let scope = Scope::narrowest(request.id.kind, stored, coming);
+    let coming: Vec<&Object> = coming.iter().copied().filter(|object| scope.kinds().contains(&object.kind())).collect();
     let mut after = scope.of_resources(stored);
     let known_nodes = selects_nodes(&after);
     let is_before = match (&request.old, request.operation) {
@@ -179,9 +181,7 @@ pub fn against(snapshot: &Snapshot, coming: &[&Object], request: &Request) -> Ve
     if coming.iter().any(|other| other.selects_nodes()) {
         after.nodes.clone_from(&stored.nodes);
     }
-    for other in coming {
-        (*other).clone().replace_in(&mut after);
-    }
+    Object::replace_all_in(&coming, &mut after);
     object.clone().replace_in(&mut after);
     // Only an objection needs to know whether it is an old one.
     let before = || match &before {

@@ -14,6 +14,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use config::Kind;
 use tokio::time::{Instant, sleep};
 
 use crate::admit::{Request, Snapshot, Verdict, against, at_once};
@@ -30,7 +31,32 @@ pub struct Gate<S> {
     store: S,
     namespace: String,
     external_namespace: Option<String>,
-    recent: Mutex<Vec<(Instant, Object)>>,
+    recent: Mutex<Recent>,
+}
+
+/// What was admitted a moment ago.
+#[derive(Default)]
+struct Recent {
+    changes: Vec<(Instant, Object)>,
+    /// The state in which none of them was stored yet.
+    seen: Option<Arc<Snapshot>>,
+}
+
+impl Recent {
+    /// Forgets what has arrived or will not come any more.
+    fn forget(&mut self, stored: &Arc<Snapshot>) {
+        let is_new = self.seen.as_ref().is_none_or(|seen| !Arc::ptr_eq(seen, stored));
+        self.changes.retain(|(admitted, object)| {
+            admitted.elapsed() < ARRIVAL && !(is_new && object.is_stored_in(stored.resources()))
+        });
+        self.seen = (!self.changes.is_empty()).then(|| stored.clone());
+    }
+
+    fn remember(&mut self, object: &Object, stored: &Arc<Snapshot>) {
+        self.changes.retain(|(_, known)| known.id() != object.id());
+        self.changes.push((Instant::now(), object.clone()));
+        self.seen = Some(stored.clone());
+    }
 }
 
 impl<S: Store> Gate<S> {
@@ -60,21 +86,23 @@ impl<S: Store> Gate<S> {
     /// here sees the first.
     fn with_recent(&self, stored: &Arc<Snapshot>, request: &Request) -> Option<Verdict> {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.retain(|(admitted, object)| admitted.elapsed() < ARRIVAL && !object.is_stored_in(stored.resources()));
-        let mut verdict = against(stored, &[], request);
+        recent.forget(stored);
         let coming: Vec<&Object> =
-            recent.iter().map(|(_, object)| object).filter(|object| object.id() != request.id).collect();
-        if !coming.is_empty() {
-            let expected = against(stored, &coming, request);
-            if expected.is_allowed() != verdict.is_allowed() {
-                return None;
-            }
-            verdict = expected;
+            recent.changes.iter().map(|(_, object)| object).filter(|object| object.id() != request.id).collect();
+        let verdict = against(stored, &coming, request);
+        // Judged twice only where the two verdicts can differ.
+        let may_differ = !verdict.is_allowed() || coming.iter().any(|object| may_mend(object));
+        if !coming.is_empty() && may_differ && against(stored, &[], request).is_allowed() != verdict.is_allowed() {
+            return None;
         }
         if let Some(object) = request.object.as_ref().filter(|_| verdict.is_allowed() && !request.dry_run) {
-            recent.retain(|(_, known)| known.id() != object.id());
-            recent.push((Instant::now(), object.clone()));
+            recent.remember(object, stored);
         }
         Some(verdict)
     }
+}
+
+/// Whether something else can be in order because of it: what it refers to is there, or it turns out to be about other nodes.
+fn may_mend(object: &Object) -> bool {
+    matches!(object.kind(), Kind::Community | Kind::BFDProfile | Kind::MetalLB) || object.selects_nodes()
 }

@@ -1,7 +1,7 @@
 //! What is stored, kept by watches: a request is judged without asking the apiserver for two thousand objects.
 //!
 //! ```text
-//!  watch per kind ──▶ Index ──changed──▶ Snapshot (built and compiled in the background) ──▶ requests
+//!  watch per kind ──▶ Index ──asked for──▶ Snapshot (shares the objects; kept until something changes) ──▶ requests
 //! ```
 //! A watch lags behind by milliseconds. What this process admitted meanwhile is in the gate's memory; and an update tells by
 //! the version of the object it replaces how new the mirror must be at least. So a lag can matter only where another replica
@@ -10,7 +10,6 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use api::{v1beta1, v1beta2};
 use config::{Kind, NodeLabels, Resources};
@@ -29,9 +28,6 @@ use tokio::sync::watch;
 use crate::admit::{Operation, Request, Snapshot};
 use crate::object::Object;
 use crate::scope::Scope;
-
-/// Changes that come together are compiled together.
-const GATHER: Duration = Duration::from_millis(5);
 
 /// What is known. Clones share it.
 #[derive(Clone, Debug)]
@@ -115,7 +111,7 @@ impl Mirror {
         }
     }
 
-    /// Keeps it up to date, and its findings ready, until the shutdown.
+    /// Keeps it up to date until the shutdown.
     ///
     /// # Errors
     /// None; the result makes it usable as a task.
@@ -127,38 +123,10 @@ impl Mirror {
         shutdown: Shutdown,
     ) -> anyhow::Result<()> {
         let mut all = select_all(streams(&client, &namespace, &metrics));
-        let compiler = self.clone().keep_compiled(shutdown.clone());
-        let taking = async {
-            while let Some(Some(change)) = shutdown.or(all.next()).await {
-                self.apply(change);
-            }
-        };
-        futures::join!(compiler, taking);
-        Ok(())
-    }
-
-    /// Compiles after changes, so that requests find it done.
-    async fn keep_compiled(self, shutdown: Shutdown) {
-        let mut changes = self.changes.subscribe();
-        while let Some(Ok(())) = shutdown.or(changes.changed()).await {
-            if shutdown.or(tokio::time::sleep(GATHER)).await.is_none() {
-                return;
-            }
-            changes.borrow_and_update();
-            let ready = |state: &mut State| {
-                let scopes = Scope::ALL.into_iter().filter(|scope| state.is_synced(*scope));
-                let scopes: Vec<Scope> = scopes.collect();
-                (!scopes.is_empty()).then(|| (scopes, state.snapshot()))
-            };
-            let Some((scopes, snapshot)) = self.with(ready) else { continue };
-            let compiled = tokio::task::spawn_blocking(move || {
-                for scope in scopes {
-                    snapshot.findings(scope);
-                }
-            });
-            // An error is a panic of the compiler, which the next request would show as well.
-            let _ = compiled.await;
+        while let Some(Some(change)) = shutdown.or(all.next()).await {
+            self.apply(change);
         }
+        Ok(())
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
@@ -217,7 +185,7 @@ fn streams(client: &Client, namespace: &str, metrics: &WatchMetrics) -> Vec<BoxS
         namespace: &str,
         metrics: &WatchMetrics,
         kind: Kind,
-        wrap: fn(Box<K>) -> Object,
+        wrap: fn(Arc<K>) -> Object,
     ) -> BoxStream<'static, Change>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
@@ -236,7 +204,7 @@ fn streams(client: &Client, namespace: &str, metrics: &WatchMetrics) -> Vec<BoxS
                     object.meta_mut().managed_fields = None;
                     object.annotations_mut().clear();
                     let version = version_of(object.meta().resource_version.as_deref());
-                    (object.name_any(), version, Some(wrap(Box::new(object))))
+                    (object.name_any(), version, Some(wrap(Arc::new(object))))
                 }
                 Err(broken) => {
                     tracing::warn!(event = "admission", "{broken}");

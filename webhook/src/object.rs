@@ -4,33 +4,36 @@
 //!  DynamicObject (JSON of the request, or of a list) --parse(kind)--> Object --add_to / replace_in--> Resources
 //! ```
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use api::{frrk8s, v1beta1, v1beta2};
 use config::{Backend, Kind, ObjectId, Resources, metallb};
 use kube::ResourceExt;
 use kube::api::{ApiResource, DynamicObject};
 use kube::core::ObjectMeta;
 
-/// An object of a kind that is judged.
+/// An object of a kind that is judged. Copies share it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Object {
     /// See the kind.
-    IPAddressPool(Box<v1beta1::IPAddressPool>),
+    IPAddressPool(Arc<v1beta1::IPAddressPool>),
     /// See the kind.
-    AddressPool(Box<v1beta1::AddressPool>),
+    AddressPool(Arc<v1beta1::AddressPool>),
     /// See the kind.
-    L2Advertisement(Box<v1beta1::L2Advertisement>),
+    L2Advertisement(Arc<v1beta1::L2Advertisement>),
     /// See the kind.
-    BGPAdvertisement(Box<v1beta1::BGPAdvertisement>),
+    BGPAdvertisement(Arc<v1beta1::BGPAdvertisement>),
     /// Of either version: both have one schema.
-    BGPPeer(Box<v1beta2::BGPPeer>),
+    BGPPeer(Arc<v1beta2::BGPPeer>),
     /// See the kind.
-    BFDProfile(Box<v1beta1::BFDProfile>),
+    BFDProfile(Arc<v1beta1::BFDProfile>),
     /// See the kind.
-    Community(Box<v1beta1::Community>),
+    Community(Arc<v1beta1::Community>),
     /// See the kind.
-    MetalLB(Box<v1beta1::MetalLB>),
+    MetalLB(Arc<v1beta1::MetalLB>),
     /// See the kind.
-    FRRConfiguration(Box<frrk8s::FRRConfiguration>),
+    FRRConfiguration(Arc<frrk8s::FRRConfiguration>),
 }
 
 /// How the API names a kind.
@@ -55,18 +58,18 @@ impl Object {
     /// One line that names the object and what cannot be read.
     pub fn parse(kind: Kind, object: DynamicObject) -> Result<Self, String> {
         let name = object.name_any();
-        let boxed = match kind {
-            Kind::IPAddressPool => object.try_parse().map(|it| Self::IPAddressPool(Box::new(it))),
-            Kind::AddressPool => object.try_parse().map(|it| Self::AddressPool(Box::new(it))),
-            Kind::L2Advertisement => object.try_parse().map(|it| Self::L2Advertisement(Box::new(it))),
-            Kind::BGPAdvertisement => object.try_parse().map(|it| Self::BGPAdvertisement(Box::new(it))),
-            Kind::BGPPeer => object.try_parse().map(|it| Self::BGPPeer(Box::new(it))),
-            Kind::BFDProfile => object.try_parse().map(|it| Self::BFDProfile(Box::new(it))),
-            Kind::Community => object.try_parse().map(|it| Self::Community(Box::new(it))),
-            Kind::MetalLB => object.try_parse().map(|it| Self::MetalLB(Box::new(it))),
-            Kind::FRRConfiguration => object.try_parse().map(|it| Self::FRRConfiguration(Box::new(it))),
+        let read = match kind {
+            Kind::IPAddressPool => object.try_parse().map(|it| Self::IPAddressPool(Arc::new(it))),
+            Kind::AddressPool => object.try_parse().map(|it| Self::AddressPool(Arc::new(it))),
+            Kind::L2Advertisement => object.try_parse().map(|it| Self::L2Advertisement(Arc::new(it))),
+            Kind::BGPAdvertisement => object.try_parse().map(|it| Self::BGPAdvertisement(Arc::new(it))),
+            Kind::BGPPeer => object.try_parse().map(|it| Self::BGPPeer(Arc::new(it))),
+            Kind::BFDProfile => object.try_parse().map(|it| Self::BFDProfile(Arc::new(it))),
+            Kind::Community => object.try_parse().map(|it| Self::Community(Arc::new(it))),
+            Kind::MetalLB => object.try_parse().map(|it| Self::MetalLB(Arc::new(it))),
+            Kind::FRRConfiguration => object.try_parse().map(|it| Self::FRRConfiguration(Arc::new(it))),
         };
-        boxed.map_err(|error| format!("{kind} {name} cannot be read: {error}"))
+        read.map_err(|error| format!("{kind} {name} cannot be read: {error}"))
     }
 
     /// Its kind.
@@ -132,14 +135,14 @@ impl Object {
     /// Adds it to resources that do not hold it yet.
     pub fn add_to(self, resources: &mut Resources) {
         match self {
-            Self::IPAddressPool(it) => resources.pools.push(*it),
-            Self::AddressPool(it) => resources.address_pools.push(*it),
-            Self::L2Advertisement(it) => resources.l2_advertisements.push(*it),
-            Self::BGPAdvertisement(it) => resources.bgp_advertisements.push(*it),
-            Self::BGPPeer(it) => resources.peers.push(*it),
-            Self::BFDProfile(it) => resources.bfd_profiles.push(*it),
-            Self::Community(it) => resources.communities.push(*it),
-            Self::FRRConfiguration(it) => resources.frr_configurations.push(*it),
+            Self::IPAddressPool(it) => resources.pools.push(it),
+            Self::AddressPool(it) => resources.address_pools.push(it),
+            Self::L2Advertisement(it) => resources.l2_advertisements.push(it),
+            Self::BGPAdvertisement(it) => resources.bgp_advertisements.push(it),
+            Self::BGPPeer(it) => resources.peers.push(it),
+            Self::BFDProfile(it) => resources.bfd_profiles.push(it),
+            Self::Community(it) => resources.communities.push(it),
+            Self::FRRConfiguration(it) => resources.frr_configurations.push(it),
             Self::MetalLB(it) => {
                 if it.metadata.name.as_deref() == Some(metallb::NAME) {
                     // A name that is none of the four is reported where the MetalLB resource itself is judged.
@@ -155,6 +158,18 @@ impl Object {
         let name = self.metadata().name.clone();
         remove_from(resources, self.kind(), name.as_deref());
         self.add_to(resources);
+    }
+
+    /// Puts each where the object of its kind and name was, or adds it; of two with one name the later.
+    pub fn replace_all_in(objects: &[&Self], resources: &mut Resources) {
+        let mut by_kind: BTreeMap<Kind, BTreeMap<Option<&str>, &Self>> = BTreeMap::new();
+        for object in objects {
+            by_kind.entry(object.kind()).or_default().insert(object.metadata().name.as_deref(), object);
+        }
+        for (kind, by_name) in by_kind {
+            remove_all(resources, kind, |name| by_name.contains_key(&name));
+            by_name.into_values().for_each(|object| object.clone().add_to(resources));
+        }
     }
 
     /// Whether the resources hold it with the same content, whatever else its metadata say.
@@ -190,25 +205,29 @@ impl Object {
 
 /// Removes the object of this kind and name, if it is there.
 pub fn remove_from(resources: &mut Resources, kind: Kind, name: Option<&str>) {
-    fn without<T: ResourceExt>(objects: &mut Vec<T>, name: Option<&str>) {
-        objects.retain(|object| object.meta().name.as_deref() != name);
+    remove_all(resources, kind, |one| one == name);
+}
+
+fn remove_all(resources: &mut Resources, kind: Kind, goes: impl Fn(Option<&str>) -> bool) {
+    fn without<T: ResourceExt>(objects: &mut Vec<Arc<T>>, goes: impl Fn(Option<&str>) -> bool) {
+        objects.retain(|object| !goes(object.meta().name.as_deref()));
     }
     match kind {
-        Kind::IPAddressPool => without(&mut resources.pools, name),
-        Kind::AddressPool => without(&mut resources.address_pools, name),
-        Kind::L2Advertisement => without(&mut resources.l2_advertisements, name),
-        Kind::BGPAdvertisement => without(&mut resources.bgp_advertisements, name),
-        Kind::BGPPeer => without(&mut resources.peers, name),
-        Kind::BFDProfile => without(&mut resources.bfd_profiles, name),
-        Kind::Community => without(&mut resources.communities, name),
-        Kind::FRRConfiguration => without(&mut resources.frr_configurations, name),
+        Kind::IPAddressPool => without(&mut resources.pools, goes),
+        Kind::AddressPool => without(&mut resources.address_pools, goes),
+        Kind::L2Advertisement => without(&mut resources.l2_advertisements, goes),
+        Kind::BGPAdvertisement => without(&mut resources.bgp_advertisements, goes),
+        Kind::BGPPeer => without(&mut resources.peers, goes),
+        Kind::BFDProfile => without(&mut resources.bfd_profiles, goes),
+        Kind::Community => without(&mut resources.communities, goes),
+        Kind::FRRConfiguration => without(&mut resources.frr_configurations, goes),
         Kind::MetalLB => {}
     }
 }
 
 /// Whether the resources hold an object of this kind and name.
 pub fn is_named_in(resources: &Resources, id: &ObjectId) -> bool {
-    fn any<T: ResourceExt>(objects: &[T], id: &ObjectId) -> bool {
+    fn any<T: ResourceExt>(objects: &[Arc<T>], id: &ObjectId) -> bool {
         objects.iter().any(|object| object.meta().name.as_deref() == Some(&id.name))
     }
     match id.kind {

@@ -41,14 +41,14 @@ pub(crate) fn read(kind: Kind, body: &[u8]) -> Result<Question, String> {
     let (api_version, types) = (review.types.api_version.clone(), review.types.kind.clone());
     if types != "AdmissionReview" || !matches!(api_version.as_str(), "admission.k8s.io/v1" | "admission.k8s.io/v1beta1")
     {
-        return Err(format!("got {types} of {api_version}; send an AdmissionReview of admission.k8s.io/v1"));
+        return Err(format!("got {types:?} of {api_version:?}; send an AdmissionReview of admission.k8s.io/v1"));
     }
     let envelope: AdmissionRequest<DynamicObject> =
         review.try_into().map_err(|_| "the AdmissionReview has no request; send one".to_owned())?;
     let wanted = api_resource(kind).group;
     if envelope.kind.kind != kind.as_str() || envelope.kind.group != wanted {
         let (group, got) = (&envelope.kind.group, &envelope.kind.kind);
-        return Err(format!("the request is about {got} of {group}; this path judges {kind} of {wanted}"));
+        return Err(format!("the request is about {got:?} of {group:?}; this path judges {kind} of {wanted}"));
     }
     let operation = match envelope.operation {
         admission::Operation::Create => Operation::Create,

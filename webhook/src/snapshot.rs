@@ -1,7 +1,7 @@
 //! What is stored now.
 //!
 //! ```text
-//!  request ─▶ Mirror (watches)  ── all lists in, and as new as the request itself ──▶ its snapshot, findings ready
+//!  request ─▶ Mirror (watches)  ── all lists in, and as new as the request itself ──▶ its snapshot
 //!                  └─ behind ──▶ waits a moment ──▶ ApiStore: consistent lists for this one request
 //! ```
 

@@ -172,10 +172,20 @@ fn what_was_wrong_before_is_a_warning_and_does_not_stand_in_the_way() {
     // Mending one error brings another one to light; it is about the changed object and new.
     assert!(denied(&update(&stored, &pool("b", &["10.0.0.0/25"]))).contains("overlaps with already defined CIDR"));
     let verdict = create(&stored, &pool("c", &["10.7.0.0/24"]));
-    assert_eq!(
-        (verdict.denied, verdict.warnings),
-        (None, vec!["parsing peer p missing local ASN".to_owned(), text.to_owned()])
-    );
+    assert_eq!((verdict.denied, verdict.warnings), (None, vec![text.to_owned()]));
+    let verdict = create(&stored, &peer("q", json!({"peerAddress": "192.0.2.9"})));
+    assert_eq!((verdict.denied, verdict.warnings), (None, vec!["parsing peer p missing local ASN".to_owned()]));
+}
+
+#[test]
+fn pools_and_peers_are_judged_together_as_soon_as_an_advertisement_ties_them() {
+    let peer = peer("p", json!({"bfdProfile": "echo"}));
+    let profile = document("BFDProfile", "echo", json!({"echoMode": true}));
+    let advertisement = document("BGPAdvertisement", "a", json!({}));
+    let v6 = pool("six", &["fc00::/120"]);
+    assert_eq!(create(&[peer.clone(), profile.clone()], &v6), Verdict::allow());
+    let verdict = create(&[peer, profile, advertisement], &v6);
+    assert!(denied(&verdict).contains("bfd echo enabled"), "{verdict:?}");
 }
 
 #[test]

@@ -133,7 +133,7 @@ async fn malformed_calls_get_400_and_one_line() {
             json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {}}).to_string(),
             "cannot read the AdmissionReview: ",
         ),
-        (other_kind, "the request is about BGPPeer of metallb.io; this path judges IPAddressPool"),
+        (other_kind, "the request is about \"BGPPeer\" of \"metallb.io\"; this path judges IPAddressPool"),
         (connect, "CONNECT is not judged here"),
     ];
     for (body, text) in bodies {

@@ -101,8 +101,7 @@ pub struct ControllerConfig {
 pub struct SpeakerConfig {
     /// How sure a speaker must be that no other one answers for an address, in layer 2. `fast`: a dead speaker is replaced within
     /// a second, and while the network is split each side may have one. `quorum`: only speakers that hear more than half of all
-    /// speakers answer. `lease`: never two, each holds a Lease; the loss of a speaker, or of the API, costs some seconds.
-    /// Default `fast`.
+    /// speakers answer. Default `fast`.
     #[serde(default, rename = "l2Ownership", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "L2Ownership")]
     pub l2_ownership: Option<L2Ownership>,
@@ -121,8 +120,6 @@ pub enum L2Ownership {
     Fast,
     /// Silent without the majority.
     Quorum,
-    /// Never two.
-    Lease,
 }
 
 impl L2Ownership {
@@ -131,7 +128,6 @@ impl L2Ownership {
         match self {
             Self::Fast => "fast",
             Self::Quorum => "quorum",
-            Self::Lease => "lease",
         }
     }
 }

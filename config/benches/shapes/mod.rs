@@ -1,6 +1,7 @@
 //! Configurations far beyond what anybody runs. Each has a part that grows with the square of its size when done naively.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use config::{NodeLabels, Resources};
 use serde::de::DeserializeOwned;
@@ -8,12 +9,12 @@ use serde_json::{Value, json};
 
 const NAMESPACE: &str = "metallb-system";
 
-fn object<T: DeserializeOwned>(kind: &str, name: &str, labels: Value, spec: Value) -> T {
+fn object<T: DeserializeOwned>(kind: &str, name: &str, labels: Value, spec: Value) -> Arc<T> {
     let metadata = json!({"name": name, "namespace": NAMESPACE, "labels": labels,
         "creationTimestamp": "2026-01-01T00:00:00Z"});
     let document = json!({"apiVersion": "metallb.io/any", "kind": kind, "metadata": metadata, "spec": spec});
     match serde_json::from_value(document) {
-        Ok(object) => object,
+        Ok(object) => Arc::new(object),
         Err(error) => panic!("{kind} {name}: {error}"),
     }
 }
@@ -54,7 +55,7 @@ pub fn overlaps() -> Resources {
     let mut resources = pools();
     for index in 1..resources.pools.len() {
         let shared = resources.pools[index - 1].spec.addresses[0].clone();
-        resources.pools[index].spec.addresses.push(shared);
+        Arc::make_mut(&mut resources.pools[index]).spec.addresses.push(shared);
     }
     resources
 }

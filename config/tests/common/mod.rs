@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+use std::sync::Arc;
+
 use config::{Class, Compiled, NamespaceLabels, NodeLabels, Resources, compile};
 use serde_json::{Value, json};
 
@@ -15,10 +17,10 @@ pub fn resources(documents: &[Value]) -> Resources {
 }
 
 fn add(resources: &mut Resources, document: &Value) {
-    fn read<T: serde::de::DeserializeOwned>(document: &Value) -> T {
+    fn read<T: serde::de::DeserializeOwned>(document: &Value) -> Arc<T> {
         let mut document = document.clone();
         document["apiVersion"] = json!("metallb.io/any");
-        serde_json::from_value(document).expect("a document of the kind it claims")
+        Arc::new(serde_json::from_value(document).expect("a document of the kind it claims"))
     }
     match document["kind"].as_str().expect("a kind") {
         "IPAddressPool" => resources.pools.push(read(document)),

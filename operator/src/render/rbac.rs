@@ -88,8 +88,6 @@ impl Component {
                 rule("", ["secrets"], ["create"]),
             ]),
             Self::Speaker => rules.extend([
-                // With `l2Ownership: lease` a Lease of each node says what it owns. Nobody deletes one: that would hide a claim.
-                rule("coordination.k8s.io", ["leases"], [READ.as_slice(), &["create", "patch", "update"]].concat()),
                 // Whether the password Secrets that peers name are there and of the right type.
                 rule("", ["secrets"], READ),
                 rule(

@@ -53,13 +53,13 @@ pub(super) fn daemon_set(scope: &Scope, settings: &Settings) -> Result<Rendered,
     scope.finish(Kind::DaemonSet, names::SPEAKER, daemon_set)
 }
 
-/// The membership key, which may be absent when the pod starts, and the interface exclusions, which the operator applies
-/// before the DaemonSet.
+/// The membership key, which the controller makes and without which the pod waits, as in MetalLB; and the interface
+/// exclusions, which the operator applies before the DaemonSet.
 fn volumes() -> [corev1::Volume; 2] {
     [
         corev1::Volume::secret(
             "memberlist",
-            corev1::SecretVolumeSource::secret_name(super::MEMBERLIST_SECRET).default_mode(KEY_MODE).optional(true),
+            corev1::SecretVolumeSource::secret_name(super::MEMBERLIST_SECRET).default_mode(KEY_MODE),
         ),
         corev1::Volume::configmap(
             "metallb-excludel2",

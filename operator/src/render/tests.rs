@@ -49,7 +49,7 @@ fn everything() -> Value {
             "resources": {"limits": {"cpu": "200m"}, "requests": {"memory": "50Mi"}},
         },
         "speakerConfig": {
-            "l2Ownership": "lease",
+            "l2Ownership": "quorum",
             "priorityClassName": "system-node-critical",
             "runtimeClassName": "runc",
             "annotations": {"note": "speaker"},
@@ -123,11 +123,11 @@ fn the_ownership_mode_is_a_flag_of_the_speaker_and_only_when_it_is_set() {
         (json!({}), None),
         (json!({"l2Ownership": "fast"}), Some("--l2-ownership=fast")),
         (json!({"l2Ownership": "quorum"}), Some("--l2-ownership=quorum")),
-        (json!({"l2Ownership": "lease"}), Some("--l2-ownership=lease")),
     ] {
         let objects = render(&metallb(json!({"speakerConfig": config})), &facts()).unwrap();
         let args = |kind| &find(&objects, kind)["spec"]["template"]["spec"]["containers"][0]["args"];
-        let given = |kind| args(kind).as_array().unwrap().iter().filter_map(Value::as_str).find(|arg| arg.contains("l2-"));
+        let given =
+            |kind| args(kind).as_array().unwrap().iter().filter_map(Value::as_str).find(|arg| arg.contains("l2-"));
         assert_eq!((given(Kind::DaemonSet), given(Kind::Deployment)), (flag, None), "{config}");
     }
 }

@@ -167,10 +167,7 @@ mod tests {
             assert_eq!(Claims::decode(text), Err(BadClaims { entry: entry.to_owned() }), "{text}");
         }
         let refused = Claims::decode("10.0.0.1,x").unwrap_err();
-        assert_eq!(
-            refused.to_string(),
-            "claims must be sorted addresses or distances (10.0.0.1,+1,+3?), not \"x\""
-        );
+        assert_eq!(refused.to_string(), "claims must be sorted addresses or distances (10.0.0.1,+1,+3?), not \"x\"");
     }
 
     #[test]

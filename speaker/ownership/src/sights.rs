@@ -149,7 +149,8 @@ impl Sights {
 
     /// When the next Lease that forbids anything expires, unless it is renewed.
     pub(crate) fn next_expiry(&self, tuning: &Tuning, rules: Rules) -> Option<Millis> {
-        let binding = |sight: &&Sight| sight.gone || sight.lease.claims.as_ref().is_none_or(|claims| !claims.0.is_empty());
+        let binding =
+            |sight: &&Sight| sight.gone || sight.lease.claims.as_ref().is_none_or(|claims| !claims.0.is_empty());
         let expiries = self.leases.values().filter(binding).map(|sight| sight.expires(tuning, rules));
         expiries.filter(|at| *at > self.last).min()
     }

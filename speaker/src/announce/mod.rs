@@ -4,11 +4,13 @@
 //! Service, endpoints, pools and advertisements, candidate nodes, interfaces
 //!      |
 //!      v  l2::decide        (one call per Service; every speaker computes the same owner)
-//! Ok(Announcement { addresses -> interfaces })   or   Err(Reason)
+//! Ok(Announcement { addresses -> interfaces })   or   Err(Reason)      why this node does not
+//!         l2::silence  -->  Option<Silence>                            why no node does
 //! ```
 
 pub mod endpoints;
 pub mod l2;
+pub mod silence;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -91,6 +93,15 @@ pub enum Reason {
     NoInterface,
 }
 
+/// The first two in the order of election: who announces, and who would if that one were gone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Leaders<'a> {
+    /// Announces.
+    pub owner: Option<&'a str>,
+    /// Stands behind the owner.
+    pub next: Option<&'a str>,
+}
+
 /// Who announces instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Owner {
@@ -100,6 +111,8 @@ pub enum Owner {
     NoEndpoints,
     /// Nobody: no node is alive, allowed and, with external traffic policy Local, has a serving endpoint.
     NoCandidate,
+    /// This node answers for the address, but for another Service: this one cannot be served here.
+    Sharing,
 }
 
 impl Reason {
@@ -109,6 +122,7 @@ impl Reason {
             Self::NotOwner(Owner::Node(name)) => name,
             Self::NotOwner(Owner::NoEndpoints) => "no serving endpoint",
             Self::NotOwner(Owner::NoCandidate) => "no eligible node",
+            Self::NotOwner(Owner::Sharing) => "only another service with the same address can be served here",
             Self::SharedIpWithServiceSelector => {
                 "allow-shared-ip is incompatible with serviceSelectors on L2 advertisements"
             }

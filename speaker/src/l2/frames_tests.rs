@@ -69,7 +69,8 @@ impl Solicitation {
     }
 
     fn answer(&self) -> Option<Advertisement> {
-        neighbor_advertisement(&self.frame(), OURS, |ip| ip == VIP6).map(|answer| read(&answer.frame))
+        let heard = ndp(&self.frame(), OURS, |ip| ip == VIP6).ok()?;
+        heard.answer.map(|answer| read(&answer.frame))
     }
 }
 
@@ -104,13 +105,25 @@ fn read(bytes: &[u8]) -> Advertisement {
     }
 }
 
-fn arp(frame: &[u8]) -> Option<Answer> {
-    arp_reply(frame, OURS, |ip| ip == VIP)
+fn asked(frame: &[u8]) -> Option<Answer> {
+    heard(frame).ok()?.answer
+}
+
+fn heard(frame: &[u8]) -> Result<Heard, Malformed> {
+    arp(frame, OURS, |ip| ip == VIP)
+}
+
+fn heard6(frame: &[u8]) -> Result<Heard, Malformed> {
+    ndp(frame, OURS, |ip| ip == VIP6)
+}
+
+fn claimed(ip: impl Into<IpAddr>, mac: Mac) -> Result<Heard, Malformed> {
+    Ok(Heard { answer: None, claim: Some(Claim { ip: ip.into(), mac }) })
 }
 
 #[test]
 fn a_broadcast_request_is_answered_to_the_asker_alone() {
-    let answer = arp(&request(ArpOperation::Request, Mac::BROADCAST, (ASKER, CLIENT), VIP)).unwrap();
+    let answer = asked(&request(ArpOperation::Request, Mac::BROADCAST, (ASKER, CLIENT), VIP)).unwrap();
     assert_eq!(answer.ip, IpAddr::V4(VIP));
     #[rustfmt::skip]
     assert_eq!(answer.frame, [
@@ -123,42 +136,82 @@ fn a_broadcast_request_is_answered_to_the_asker_alone() {
 
 #[test]
 fn unicast_requests_and_address_probes_are_answered_too() {
-    assert!(arp(&request(ArpOperation::Request, OURS, (ASKER, CLIENT), VIP)).is_some());
-    assert!(arp(&request(ArpOperation::Request, Mac::BROADCAST, (ASKER, Ipv4Addr::UNSPECIFIED), VIP)).is_some());
+    assert!(asked(&request(ArpOperation::Request, OURS, (ASKER, CLIENT), VIP)).is_some());
+    assert!(asked(&request(ArpOperation::Request, Mac::BROADCAST, (ASKER, Ipv4Addr::UNSPECIFIED), VIP)).is_some());
 }
 
 #[test]
-fn what_is_no_question_to_us_gets_no_arp_answer() {
+fn what_does_not_concern_us_means_nothing() {
     let other = Ipv4Addr::new(192, 0, 2, 11);
     for (name, frame) in [
-        ("a reply", request(ArpOperation::Reply, Mac::BROADCAST, (ASKER, CLIENT), VIP)),
+        ("a reply", request(ArpOperation::Reply, OURS, (ASKER, CLIENT), VIP)),
         ("another address", request(ArpOperation::Request, Mac::BROADCAST, (ASKER, CLIENT), other)),
         ("a copy for another host", request(ArpOperation::Request, Mac([2, 0, 0, 0, 0, 0xcc]), (ASKER, CLIENT), VIP)),
-        ("somebody announces the address", request(ArpOperation::Request, Mac::BROADCAST, (ASKER, VIP), VIP)),
+        ("a claim for another host", request(ArpOperation::Reply, Mac([2, 0, 0, 0, 0, 0xcc]), (ASKER, VIP), CLIENT)),
         ("our own request", request(ArpOperation::Request, Mac::BROADCAST, (OURS, CLIENT), VIP)),
-        ("broadcast as sender", request(ArpOperation::Request, Mac::BROADCAST, (Mac::BROADCAST, CLIENT), VIP)),
-        ("no sender", request(ArpOperation::Request, Mac::BROADCAST, (Mac([0; 6]), CLIENT), VIP)),
+        ("our own announcement", request(ArpOperation::Request, Mac::BROADCAST, (OURS, VIP), VIP)),
     ] {
-        assert_eq!(arp(&frame), None, "{name}");
+        assert_eq!(heard(&frame), Ok(Heard::default()), "{name}");
     }
 }
 
 #[test]
-fn truncated_arp_gets_no_answer() {
+fn who_speaks_from_our_address_claims_it() {
+    for (name, frame) in [
+        ("an announcement", request(ArpOperation::Request, Mac::BROADCAST, (ASKER, VIP), VIP)),
+        ("an announcement as reply", request(ArpOperation::Reply, Mac::BROADCAST, (ASKER, VIP), VIP)),
+        ("an answer to our question", request(ArpOperation::Reply, OURS, (ASKER, VIP), Ipv4Addr::UNSPECIFIED)),
+        ("a question", request(ArpOperation::Request, Mac::BROADCAST, (ASKER, VIP), CLIENT)),
+    ] {
+        assert_eq!(heard(&frame), claimed(VIP, ASKER), "{name}");
+    }
+}
+
+#[test]
+fn a_question_for_one_of_our_addresses_from_another_one_is_answered_and_noticed() {
+    let frame = request(ArpOperation::Request, Mac::BROADCAST, (ASKER, CLIENT), VIP);
+    let heard = arp(&frame, OURS, |_| true).unwrap();
+    assert_eq!(heard.answer.map(|answer| answer.ip), Some(IpAddr::V4(VIP)));
+    assert_eq!(heard.claim, Some(Claim { ip: IpAddr::V4(CLIENT), mac: ASKER }));
+}
+
+#[test]
+fn malformed_arp_is_known_as_such() {
     let whole = request(ArpOperation::Request, Mac::BROADCAST, (ASKER, CLIENT), VIP);
     for length in 0..whole.len() {
-        assert_eq!(arp(&whole[..length]), None, "{length} bytes");
+        assert_eq!(heard(&whole[..length]), Err(Malformed), "{length} bytes");
+    }
+    for (name, sender) in [("broadcast", Mac::BROADCAST), ("no", Mac([0; 6]))] {
+        let frame = request(ArpOperation::Request, Mac::BROADCAST, (sender, CLIENT), VIP);
+        assert_eq!(heard(&frame), Err(Malformed), "{name} hardware address");
+    }
+    for (position, value) in [(14, 9), (16, 9), (18, 8), (19, 16)] {
+        let mut frame = whole.clone();
+        frame[position] = value;
+        assert_eq!(heard(&frame), Err(Malformed), "byte {position}");
     }
 }
 
 #[test]
-fn a_multicast_solicitation_is_answered_solicited_without_override() {
+fn a_probe_names_no_sender_so_that_nobody_learns_from_it() {
+    let probe = arp_probe(OURS, VIP);
+    assert_eq!((&probe[..6], &probe[6..12]), (&[0xff; 6][..], OURS.as_bytes()));
+    assert_eq!((&probe[20..22], &probe[28..32], &probe[38..42]), (&[0, 1][..], &[0; 4][..], &VIP.octets()[..]));
+    assert!(arp(&probe, ASKER, |ip| ip == VIP).unwrap().answer.is_some(), "who has the address answers");
+    let probe = neighbor_probe(OURS, VIP6);
+    let answer = ndp(&probe, ASKER, |ip| ip == VIP6).unwrap().answer;
+    assert_eq!(answer.unwrap().frame[..6], [0x33, 0x33, 0, 0, 0, 1], "who has the address answers to all nodes");
+    assert_eq!(ndp(&probe, ASKER, |_| false), Ok(Heard::default()));
+}
+
+#[test]
+fn a_multicast_solicitation_is_answered_solicited_and_overriding() {
     let expected = Advertisement {
         to: ASKER,
         source: VIP6,
         destination: CLIENT6,
         hop_limit: 255,
-        flags: NdiscNeighborFlags::SOLICITED,
+        flags: NdiscNeighborFlags::SOLICITED | NdiscNeighborFlags::OVERRIDE,
         target: VIP6,
         link_layer: Some(OURS),
     };
@@ -187,13 +240,12 @@ fn a_duplicate_address_probe_is_answered_to_all_nodes() {
 }
 
 #[test]
-fn what_breaks_the_rules_of_neighbour_discovery_gets_no_answer() {
+fn what_breaks_the_rules_of_neighbour_discovery_is_malformed() {
     let unspecified = Ipv6Addr::UNSPECIFIED;
     for (name, question) in [
         ("routed", Solicitation { hop_limit: 254, ..Solicitation::default() }),
-        ("another address", Solicitation { target: CLIENT6, ..Solicitation::default() }),
         ("multicast source", Solicitation { source: ALL_NODES, ..Solicitation::default() }),
-        ("copy for another host", Solicitation { to: Mac([2, 0, 0, 0, 0, 0xcc]), ..Solicitation::default() }),
+        ("multicast target", Solicitation { target: ALL_NODES, ..Solicitation::default() }),
         ("probe with link-layer address", Solicitation { source: unspecified, ..Solicitation::default() }),
         (
             "probe to the address itself",
@@ -201,24 +253,84 @@ fn what_breaks_the_rules_of_neighbour_discovery_gets_no_answer() {
         ),
         ("broadcast link-layer address", Solicitation { link_layer: Some(Mac::BROADCAST), ..Solicitation::default() }),
     ] {
-        assert_eq!(question.answer(), None, "{name}");
+        assert_eq!(heard6(&question.frame()), Err(Malformed), "{name}");
     }
 }
 
 #[test]
-fn truncated_or_damaged_solicitations_get_no_answer() {
+fn solicitations_that_do_not_concern_us_mean_nothing() {
+    for (name, question) in [
+        ("another address", Solicitation { target: CLIENT6, ..Solicitation::default() }),
+        ("copy for another host", Solicitation { to: Mac([2, 0, 0, 0, 0, 0xcc]), ..Solicitation::default() }),
+    ] {
+        assert_eq!(heard6(&question.frame()), Ok(Heard::default()), "{name}");
+    }
+}
+
+#[test]
+fn truncated_or_damaged_solicitations_are_malformed() {
     let whole = Solicitation::default().frame();
-    let answered = |bytes: &[u8]| neighbor_advertisement(bytes, OURS, |ip| ip == VIP6).is_some();
-    assert!(answered(&whole));
+    assert!(heard6(&whole).unwrap().answer.is_some());
     for length in 0..whole.len() {
-        assert!(!answered(&whole[..length]), "{length} bytes");
+        assert_eq!(heard6(&whole[..length]), Err(Malformed), "{length} bytes");
     }
     // From the ICMPv6 type on, every flipped bit breaks the checksum.
     for position in 54..whole.len() {
         let mut damaged = whole.clone();
         damaged[position] ^= 0x10;
-        assert!(!answered(&damaged), "byte {position}");
+        assert_eq!(heard6(&damaged), Err(Malformed), "byte {position}");
     }
+}
+
+#[test]
+fn code_length_and_options_are_checked_as_the_standard_asks() {
+    let changed = |change: fn(&mut Vec<u8>)| {
+        let mut frame = Solicitation::default().frame();
+        change(&mut frame);
+        heard6(&with_checksum(frame))
+    };
+    assert!(changed(|_| {}).unwrap().answer.is_some());
+    assert_eq!(changed(|frame| frame[55] = 1), Err(Malformed), "code");
+    assert_eq!(changed(|frame| frame[79] = 0), Err(Malformed), "an option of length zero");
+    assert_eq!(changed(|frame| frame[79] = 3), Err(Malformed), "an option longer than the message");
+    assert_eq!(changed(|frame| frame.truncate(76)), Err(Malformed), "no whole target");
+    let unknown = changed(|frame| frame.extend([200, 1, 0, 0, 0, 0, 0, 0]));
+    assert!(unknown.unwrap().answer.is_some(), "unknown options are ignored");
+}
+
+/// The frame with length and checksum as they should be.
+fn with_checksum(mut frame: Vec<u8>) -> Vec<u8> {
+    let mut packet = Ipv6Packet::new_unchecked(&mut frame[14..]);
+    let length = packet.as_ref().len() - 40;
+    packet.set_payload_len(u16::try_from(length).unwrap());
+    let (source, destination) = (packet.src_addr(), packet.dst_addr());
+    Icmpv6Packet::new_unchecked(packet.payload_mut()).fill_checksum(&source, &destination);
+    frame
+}
+
+fn advertisement(to: Mac, destination: Ipv6Addr, owner: Mac, flags: NdiscNeighborFlags) -> Vec<u8> {
+    advertisement_frame(owner, (to, destination), VIP6, flags)
+}
+
+#[test]
+fn advertisements_of_our_address_by_others_claim_it() {
+    let all = multicast_mac(ALL_NODES);
+    let unsolicited = advertisement(all, ALL_NODES, ASKER, NdiscNeighborFlags::OVERRIDE);
+    assert_eq!(heard6(&unsolicited), claimed(VIP6, ASKER));
+    let solicited = advertisement(OURS, CLIENT6, ASKER, NdiscNeighborFlags::SOLICITED);
+    assert_eq!(heard6(&solicited), claimed(VIP6, ASKER));
+    assert_eq!(ndp(&unsolicited, OURS, |_| false), Ok(Heard::default()), "another address");
+    assert_eq!(heard6(&unsolicited_advertisement(OURS, VIP6)), Ok(Heard::default()), "our own");
+    let wrong = advertisement(all, ALL_NODES, ASKER, NdiscNeighborFlags::SOLICITED);
+    assert_eq!(heard6(&wrong), Err(Malformed), "solicited, and to everybody");
+}
+
+#[test]
+fn a_solicitation_from_our_address_claims_it() {
+    let from_ours = Solicitation { source: VIP6, target: CLIENT6, ..Solicitation::default() };
+    assert_eq!(heard6(&from_ours.frame()), claimed(VIP6, ASKER));
+    let for_itself = Solicitation { source: VIP6, ..Solicitation::default() };
+    assert_eq!(heard6(&for_itself.frame()), claimed(VIP6, ASKER));
 }
 
 #[test]
@@ -263,23 +375,28 @@ fn mutated() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
+/// Whether nobody gets an answer and nobody is suspected.
+fn nothing(heard: Result<Heard, Malformed>) -> bool {
+    heard.unwrap_or_default() == Heard::default()
+}
+
 proptest! {
     #[test]
     fn random_bytes_never_crash_and_never_make_us_claim_an_address(frame in prop::collection::vec(any::<u8>(), 0..200)) {
-        prop_assert_eq!(arp_reply(&frame, OURS, |_| false), None);
-        prop_assert_eq!(neighbor_advertisement(&frame, OURS, |_| false), None);
-        let _ = (arp_reply(&frame, OURS, |_| true), neighbor_advertisement(&frame, OURS, |_| true));
+        prop_assert!(nothing(arp(&frame, OURS, |_| false)));
+        prop_assert!(nothing(ndp(&frame, OURS, |_| false)));
+        let _ = (arp(&frame, OURS, |_| true), ndp(&frame, OURS, |_| true));
     }
 
     #[test]
     fn damaged_questions_never_crash_and_only_announced_addresses_are_claimed(frame in mutated()) {
-        prop_assert_eq!(arp_reply(&frame, OURS, |_| false), None);
-        prop_assert_eq!(neighbor_advertisement(&frame, OURS, |_| false), None);
-        if let Some(answer) = arp_reply(&frame, OURS, |ip| ip == VIP) {
+        prop_assert!(nothing(arp(&frame, OURS, |_| false)));
+        prop_assert!(nothing(ndp(&frame, OURS, |_| false)));
+        if let Some(answer) = heard(&frame).unwrap_or_default().answer {
             prop_assert_eq!(answer.ip, IpAddr::V4(VIP));
             prop_assert_eq!(&answer.frame[28..32], &VIP.octets()[..]);
         }
-        if let Some(answer) = neighbor_advertisement(&frame, OURS, |ip| ip == VIP6) {
+        if let Some(answer) = heard6(&frame).unwrap_or_default().answer {
             prop_assert_eq!(answer.ip, IpAddr::V6(VIP6));
             prop_assert_eq!(read(&answer.frame).target, VIP6);
         }

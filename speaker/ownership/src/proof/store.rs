@@ -17,7 +17,13 @@ pub(super) struct Store {
 }
 
 impl Store {
-    pub(super) fn write(&mut self, now: u64, node: &Arc<str>, draft: &Draft, duration: u64) -> Result<Stored, WriteError> {
+    pub(super) fn write(
+        &mut self,
+        now: u64,
+        node: &Arc<str>,
+        draft: &Draft,
+        duration: u64,
+    ) -> Result<Stored, WriteError> {
         let there = self.leases.get(node);
         match (&draft.expect, there) {
             _ if self.unguarded => {}

@@ -14,6 +14,7 @@ mod admission;
 mod allocation;
 mod churn;
 mod cluster;
+mod failover;
 mod observer;
 mod report;
 mod restart;
@@ -51,7 +52,13 @@ struct Args {
     /// Admissions that are timed, for each kind
     #[arg(long, default_value_t = 1000)]
     admissions: usize,
-    /// Only these parts: allocation, restart, churn, admission (all when none is named)
+    /// Numbers of addresses for failover
+    #[arg(long, value_delimiter = ',', default_value = "1,100,5000")]
+    addresses: Vec<usize>,
+    /// How often a node dies, of each kind of death and for each number of addresses
+    #[arg(long, default_value_t = 30)]
+    runs: usize,
+    /// Only these parts: allocation, restart, churn, admission (these when none is named), or failover alone
     #[arg(long = "only")]
     only: Vec<String>,
 }
@@ -59,6 +66,11 @@ struct Args {
 impl Args {
     fn wants(&self, part: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|one| one == part)
+    }
+
+    /// Failover takes a cluster of its own: nodes with speakers and pods.
+    fn is_failover(&self) -> bool {
+        self.only.iter().any(|one| one == "failover")
     }
 }
 
@@ -84,16 +96,21 @@ fn inside(sandbox: Sandbox) -> Result<ExitCode> {
 }
 
 async fn measured(sandbox: Sandbox, args: &Args) -> Result<()> {
-    let options = Options { nodes: 1, images: vec![artifacts::image("metallb-rs")], ..Options::default() };
+    let nodes = if args.is_failover() { 3 } else { 1 };
+    let options = Options { nodes, images: vec![artifacts::image("metallb-rs")], ..Options::default() };
     let bed = Testbed::start(sandbox, &options).await?;
     let folder = artifacts::repository().join("target/bench");
     let mut report = Report::new(&bed).await?;
-    let outcome = parts(&bed, args, &mut report).await;
+    let outcome = if args.is_failover() {
+        failover::measure(&bed, args, &mut report).await
+    } else {
+        parts(&bed, args, &mut report).await
+    };
     if outcome.is_err() {
         bed.dump(&folder.join("dump")).await?;
     }
     outcome?;
-    report.write(&folder)
+    report.write(&folder, if args.is_failover() { "failover" } else { "bench" })
 }
 
 async fn parts(bed: &Testbed, args: &Args, report: &mut Report) -> Result<()> {

@@ -54,13 +54,13 @@ impl Report {
         self.rows.push(Row { figure: figure.to_owned(), value, target, met, command });
     }
 
-    /// Prints the table and writes it into `folder` as `bench.md` and `bench.json`.
-    pub fn write(&self, folder: &Path) -> Result<()> {
+    /// Prints the table and writes it into `folder` as `NAME.md` and `NAME.json`.
+    pub fn write(&self, folder: &Path, name: &str) -> Result<()> {
         let markdown = self.markdown();
         fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
         let json = serde_json::to_string_pretty(self).context("write JSON")?;
-        for (file, text) in [("bench.md", &markdown), ("bench.json", &json)] {
-            let path = folder.join(file);
+        for (extension, text) in [("md", &markdown), ("json", &json)] {
+            let path = folder.join(format!("{name}.{extension}"));
             fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
         }
         write!(std::io::stdout(), "\n{markdown}").context("print the table")

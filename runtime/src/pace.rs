@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 /// Allows `burst` times at once and one more for each `every` that passes.
 #[derive(Clone, Debug)]
-pub(crate) struct Pace {
+pub struct Pace {
     burst: u32,
     every: Duration,
     used: u32,
@@ -13,12 +13,16 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    pub(crate) fn new(burst: u32, every: Duration) -> Self {
+    /// Nothing was taken yet.
+    pub fn new(burst: u32, every: Duration) -> Self {
         Self { burst, every, used: 0, since: None }
     }
 
     /// Takes one, or says how long to wait for the next.
-    pub(crate) fn take(&mut self, now: Instant) -> Result<(), Duration> {
+    ///
+    /// # Errors
+    /// How long to wait before asking again.
+    pub fn take(&mut self, now: Instant) -> Result<(), Duration> {
         if let Some(since) = self.since {
             let passed = now.saturating_duration_since(since);
             let back = u32::try_from(passed.as_nanos() / self.every.as_nanos().max(1)).unwrap_or(u32::MAX);
