@@ -12,10 +12,10 @@
 //! nothing is left to do; every deviation from that, and every fault, costs one of a budget.
 
 use std::collections::HashSet;
-use std::rc::Rc;
-use std::sync::Arc;
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr};
+use std::rc::Rc;
+use std::sync::Arc;
 
 use super::host::{Host, State};
 use super::store::Store;
@@ -74,7 +74,6 @@ pub(super) struct World {
     /// Nodes whose requests do not reach the API.
     cut: Vec<bool>,
     budget: u32,
-    pub(super) faults: bool,
 }
 
 pub(super) fn address(index: usize) -> IpAddr {
@@ -100,7 +99,6 @@ impl World {
             prints: vec![0; size],
             store: Store::default(),
             budget,
-            faults: true,
         };
         for _ in 0..8 {
             world.calm();
@@ -119,7 +117,8 @@ impl World {
 
     pub(super) fn want(&mut self, host: usize, ranks: &[(usize, u16)]) {
         let wants = ranks.iter().map(|(index, rank)| (address(*index), *rank)).collect();
-        self.host(host).handle(Millis(self.now), Input::Wanted(wants));
+        let now = Millis(self.now);
+        self.host(host).handle(now, Input::Wanted(wants));
     }
 
     fn host(&mut self, host: usize) -> &mut Host {
@@ -176,15 +175,13 @@ impl World {
             if self.cut[host] {
                 next.push((Action::Mend(host), 0));
             }
-            if self.faults {
-                next.extend([Action::Delete(host), Action::Restart(host)].map(|fault| (fault, 1)));
-                next.extend((0..4).map(|variant| (Action::Elect(host, variant), 1)));
-                if self.order == Order::Tight && !self.stalled[host] {
-                    next.push((Action::Stall(host), 1));
-                }
-                if self.order == Order::Tight && !self.cut[host] {
-                    next.push((Action::Cut(host), 1));
-                }
+            next.extend([Action::Delete(host), Action::Restart(host)].map(|fault| (fault, 1)));
+            next.extend((0..4).map(|variant| (Action::Elect(host, variant), 1)));
+            if self.order == Order::Tight && !self.stalled[host] {
+                next.push((Action::Stall(host), 1));
+            }
+            if self.order == Order::Tight && !self.cut[host] {
+                next.push((Action::Cut(host), 1));
             }
         }
         next.retain(|(_, cost)| *cost <= self.budget);
@@ -233,9 +230,9 @@ impl World {
     /// Makes worlds equal that have the same future: numbers of requests, requests that can change nothing, times that are over.
     fn normalise(&mut self, host: usize) {
         let (now, store) = (self.now, &self.store);
-        let host_now = Rc::make_mut(&mut self.hosts[host]);
-        let (write, read) = (host_now.core.write.as_ref().map(|it| it.id), host_now.core.read.as_ref().map(|it| it.id));
-        for request in &mut host_now.requests {
+        let state = Rc::make_mut(&mut self.hosts[host]);
+        let (write, read) = (state.core.write.as_ref().map(|it| it.id), state.core.read.as_ref().map(|it| it.id));
+        for request in &mut state.requests {
             request.id = match request.id {
                 None => None,
                 id if id == write => Some(1),
@@ -243,12 +240,12 @@ impl World {
                 Some(_) => None,
             };
         }
-        let name = Arc::clone(&host_now.name);
-        host_now.requests.retain(|request| match &request.state {
+        let name = Arc::clone(&state.name);
+        state.requests.retain(|request| match &request.state {
             State::Write(draft) => request.id.is_some() || store.would_take(&name, draft),
             State::Read | State::Wrote(_) | State::WasRead(_) => request.id.is_some(),
         });
-        let core = &mut host_now.core;
+        let core = &mut state.core;
         core.write.iter_mut().for_each(|write| write.id = 1);
         core.read.iter_mut().for_each(|read| read.id = 2);
         core.ids = 2;
@@ -256,11 +253,11 @@ impl World {
         for past in [&mut core.next_write, &mut core.next_read] {
             *past = if past.0 <= now { Millis(0) } else { *past };
         }
-        if host_now.permit.0 <= now {
-            host_now.permit = Millis(0);
+        if state.permit.0 <= now {
+            state.permit = Millis(0);
         }
         let mut hasher = Wide(0);
-        host_now.hash(&mut hasher);
+        state.hash(&mut hasher);
         self.prints[host] = hasher.0;
     }
 
@@ -355,6 +352,8 @@ impl Hasher for Wide {
 pub(super) struct Found {
     pub(super) states: usize,
     pub(super) ends: usize,
+    /// All states were visited.
+    pub(super) complete: bool,
     /// What went wrong first, and how it came to that.
     pub(super) failure: Option<String>,
 }
@@ -362,7 +361,7 @@ pub(super) struct Found {
 /// Visits every state that can be reached, up to `limit` of them.
 pub(super) fn explore(start: World, limit: usize, progress: bool) -> Found {
     let mut visited = HashSet::new();
-    let mut found = Found { states: 0, ends: 0, failure: None };
+    let mut found = Found { states: 0, ends: 0, complete: false, failure: None };
     let first = start.next();
     let mut path: Vec<Action> = Vec::new();
     let mut stack = vec![(start, first)];
@@ -380,7 +379,9 @@ pub(super) fn explore(start: World, limit: usize, progress: bool) -> Found {
         }
         path.push(action);
         found.states += 1;
-        assert!(found.states <= limit, "more than {limit} states: the search is not complete");
+        if found.states == limit {
+            return found;
+        }
         if let Some((address, hosts)) = world.clash() {
             found.failure = Some(format!("{hosts:?} answer for {address} at once after {path:?}"));
             return found;
@@ -395,5 +396,6 @@ pub(super) fn explore(start: World, limit: usize, progress: bool) -> Found {
         }
         stack.push((world, next));
     }
+    found.complete = true;
     found
 }
