@@ -419,37 +419,3 @@ proptest! {
         prop_assert_eq!(told, decided);
     }
 }
-
-#[test]
-fn temporary_measurement() {
-    use std::time::Instant;
-    let (mut speaker, _) = Speaker::new();
-    let names: Vec<String> =
-        (0..10).map(|n| format!("node-{n}")).chain(["node-a", "node-b", "node-c"].map(str::to_owned)).collect();
-    let mut inputs: Vec<Input> = names.iter().map(|n| Input::Node(Event::Apply(node(n, true)))).collect();
-    let mut pool = api::v1beta1::IPAddressPool::new(
-        "big",
-        api::v1beta1::IPAddressPoolSpec { addresses: vec!["10.1.0.0/16".to_owned()], ..Default::default() },
-    );
-    pool.metadata.uid = Some("x".into());
-    inputs.push(Input::Pool(Event::Apply(Ok(pool))));
-    for i in 0..5000u32 {
-        let name = format!("s{i}");
-        inputs.push(Input::Service(Event::Apply(service(&name, &format!("10.1.{}.{}", i / 256, i % 256)))));
-        inputs.push(Input::EndpointSlice(Event::Apply(slice(&name, "node-a"))));
-    }
-    speaker.on(inputs);
-    let alive: Vec<&str> = names.iter().map(String::as_str).collect();
-    let t = Instant::now();
-    let n = speaker.on(vec![members(&alive, &[])]).len();
-    eprintln!("first {n} {:?}", t.elapsed());
-    for dead in ["node-3", "node-a"] {
-        let rest: Vec<&str> = alive.iter().copied().filter(|x| *x != dead).collect();
-        let t = Instant::now();
-        let n = speaker.on(vec![members(&rest, &[(dead, Loss::Suspected)])]).len();
-        eprintln!("dead {n} {:?}", t.elapsed());
-        let t = Instant::now();
-        let n = speaker.on(vec![members(&alive, &[])]).len();
-        eprintln!("back {n} {:?}", t.elapsed());
-    }
-}
