@@ -206,7 +206,7 @@ fn r18_a_service_that_loses_its_last_announcer_is_told_of_and_taken_back_when_it
     let pending = vec![Input::Service(Event::Apply(service("new", "")))];
     assert_eq!(
         speaker.shown(pending),
-        (vec![Some(Stand::Others)], vec![]),
+        (vec![Some(Stand::Nobody)], vec![]),
         "the controller tells why it has no address"
     );
     let foreign = vec![Input::Service(Event::Apply(service("new", "192.0.2.1")))];
