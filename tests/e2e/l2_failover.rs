@@ -238,12 +238,14 @@ async fn stopped(bed: &Testbed) -> Result<()> {
     let resumed = unix_now();
     process.signal(Signal::SIGCONT)?;
     let asked = ask(&bed.client(), address, 3).await;
+    // From now on the address is its own again.
+    let entitled = unix_now();
     bed.kubectl(&["label", "node", owner.name(), &format!("{EXCLUDE}-")]).await?.success()?;
     meanwhile?;
     asked?;
     let packets = capture.stop().await?;
     let claims: Vec<(f64, String)> = packets.iter().filter_map(|packet| claim(packet, address)).collect();
-    let late: Vec<_> = claims.iter().filter(|(at, from)| *at >= resumed && *from == own).collect();
+    let late: Vec<_> = claims.iter().filter(|(at, from)| (resumed..entitled).contains(at) && *from == own).collect();
     let others = claims.iter().filter(|(at, from)| *at >= resumed && *from != own).count();
     eprintln!("after {} went on: {} claims of {address} by it, {others} by others", owner.name(), late.len());
     ensure!(others > 0, "nobody answered after the speaker went on");

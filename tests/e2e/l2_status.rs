@@ -251,8 +251,14 @@ async fn leftover(bed: &Testbed) -> Result<()> {
     followed.context("while the node is cut off")?;
     bed.node_is_ready(first.name(), true, PATIENCE).await?;
     speakers_ready(bed).await?;
-    let now = wait::until("one node to answer", PATIENCE, || announcer(bed, address)).await?;
-    status_of(bed, &web, now.name()).await.context("after the node came back")?;
+    // It is the first choice: the address goes back to it.
+    wait::until("the address to go back", PATIENCE, || async {
+        let now = announcer(bed, address).await?;
+        ensure!(now.name() == first.name(), "{} answers", now.name());
+        Ok(())
+    })
+    .await?;
+    status_of(bed, &web, first.name()).await.context("after the node came back")?;
     web.end(bed).await
 }
 

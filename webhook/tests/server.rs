@@ -124,7 +124,7 @@ async fn malformed_calls_get_400_and_one_line() {
         ("{".to_owned(), "cannot read the AdmissionReview: "),
         ("[]".to_owned(), "cannot read the AdmissionReview: "),
         ("\u{fffd}".to_owned(), "cannot read the AdmissionReview: "),
-        (json!({"apiVersion": "v1", "kind": "Pod"}).to_string(), "got Pod of v1; "),
+        (json!({"apiVersion": "v1", "kind": "Pod"}).to_string(), "got \"Pod\" of \"v1\"; "),
         (
             json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview"}).to_string(),
             "the AdmissionReview has no request",

@@ -12,7 +12,8 @@ fn r15_a_new_address_is_asked_for_three_times_and_then_announced() {
     announcer.wait_for("createNDPResponder", "eth0");
     let (node, client) = (lab.mac("node", "eth0"), lab.mac("client", "eth0"));
     let arp = lab.capture(&format!("arp and not ether src {client}"));
-    let ndp = lab.capture(&format!("ether src {node} and icmp6 and (ip6[40] == 135 or ip6[40] == 136)"));
+    let ndp = lab
+        .capture(&format!("ether src {node} and icmp6 and (ip6[40] == 135 or ip6[40] == 136) and ip6[48:2] != 0xfe80"));
     announcer.say(&format!("probe {VIP}"));
     announcer.say(&format!("probe {VIP6}"));
     let frames = arp.next(4);

@@ -102,6 +102,7 @@ fn reachability_checks_and_duplicate_address_probes_are_answered() {
 fn fewer_interfaces_tell_nothing_and_a_new_one_is_told_alone() {
     let lab = Lab::new("sh");
     lab.cable("eth1");
+    lab.ip("client", "addr add 192.0.2.2/24 dev eth1");
     let mut announcer = Announcer::start(&lab, &[]);
     announcer.wait_for("createARPResponder", "eth0");
     announcer.wait_for("createARPResponder", "eth1");
