@@ -58,7 +58,7 @@ async fn owned(bed: &Testbed, web: &Web, suits: impl Fn(&Host) -> bool) -> Resul
         let addresses = web.service(bed, &name, "ipFamilyPolicy: SingleStack, ipFamilies: [IPv4]").await?;
         let Some(IpAddr::V4(address)) = addresses.first().copied() else { anyhow::bail!("{name} has no IPv4 address") };
         fetched(&bed.client(), address.into(), Duration::from_secs(20)).await?;
-        let owner = announcer(bed, address.into()).await?;
+        let owner = wait::until("an owner", Duration::from_secs(10), || announcer(bed, address.into())).await?;
         if suits(&owner) {
             return Ok((address, owner));
         }
